@@ -1,0 +1,1 @@
+"""The gRPC edge. The only package that knows gRPC."""

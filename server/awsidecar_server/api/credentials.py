@@ -1,0 +1,205 @@
+"""The handlers of CredentialsService: sessions, and what they are worth."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from awsidecar.credentials.v1 import credentials_pb2 as pb
+from awsidecar_server.api.edge import Handler, Reply, Request
+from awsidecar_server.aws.directory import SecurityTokens
+from awsidecar_server.aws.lane import CredentialProvider
+from awsidecar_server.config import IdentityConfig
+from awsidecar_server.errors import AwsRejected, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
+from awsidecar_server.identity.cognito import CognitoExchange
+from awsidecar_server.identity.credentials import Caller, CognitoCaller, Credentials, SessionCaller, Tier
+from awsidecar_server.identity.gate import SESSION, Gate
+from awsidecar_server.identity.sessions import SessionStore
+
+_TIERS = {
+    Tier.SESSION: pb.TIER_SESSION,
+    Tier.COGNITO: pb.TIER_COGNITO,
+    Tier.SERVICE_ACCOUNT: pb.TIER_SERVICE_ACCOUNT,
+}
+# The session's maximum age bounds what has no end of its own.
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+# "IAM and STS" API references: the bounds of the three members.
+_LONGEST_KEY_ID = 128
+_LONGEST_SECRET = 256
+_LONGEST_SESSION_TOKEN = 32 * 1024
+
+# What AWS says of credentials that are wrong, rather than of the question or the moment.
+_INVALID = frozenset(
+    {
+        "AccessDenied",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+
+
+class CredentialsHandlers:
+    """Serves CredentialsService."""
+
+    def __init__(
+        self,
+        *,
+        config: IdentityConfig,
+        gate: Gate,
+        sessions: SessionStore,
+        provider: CredentialProvider,
+        exchange: CognitoExchange | None,
+        tokens: SecurityTokens,
+    ) -> None:
+        self._config = config
+        self._gate = gate
+        self._sessions = sessions
+        self._provider = provider
+        self._exchange = exchange
+        self._tokens = tokens
+
+    def handlers(self) -> dict[str, Handler]:
+        """The handlers by method name."""
+        return {
+            "OpenSession": self.open_session,
+            "CloseSession": self.close_session,
+            "GetCredentials": self.get_credentials,
+            "ValidateCredentials": self.validate_credentials,
+            "WhoAmI": self.who_am_i,
+        }
+
+    async def open_session(self, request: Request) -> Reply:
+        message: Any = request.message
+        kind = message.WhichOneof("identity")
+        caller: SessionCaller | CognitoCaller
+        if kind == "id_token":
+            caller = CognitoCaller(await self._gate.verify_token(message.id_token))
+        elif kind == "aws_credentials":
+            credentials = _given_credentials(message.aws_credentials)
+            caller = SessionCaller(credentials, credentials.expires_at or _FOREVER)
+        else:
+            raise _fault("identity", "has no value; set exactly one of aws_credentials, id_token")
+        opened = self._sessions.open(caller)
+        answer = pb.OpenSessionResponse(
+            session=opened.handle, tier=_TIERS[caller.tier], expiration=_timestamp(opened.expires_at)
+        )
+        return Reply(answer, caller.tier.value)
+
+    async def close_session(self, request: Request) -> Reply:
+        message: Any = request.message
+        named = [message.session] if message.session else _stated_sessions(request)
+        if len(named) != 1:
+            raise _fault("session", f"is required, here or once in the metadata as {SESSION}")
+        return Reply(pb.CloseSessionResponse(closed=self._sessions.close(named[0])))
+
+    async def get_credentials(self, request: Request) -> Reply:
+        caller = await self._gate.identify(request.metadata)
+        vending = self._config.vending
+        if vending == "off" or (vending == "sessions" and caller.tier is Tier.SERVICE_ACCOUNT):
+            raise Forbidden(
+                "the configuration does not allow credentials to be read",
+                reason="VENDING_DISABLED",
+                tier=caller.tier.value,
+            )
+        credentials = await self._provider.credentials(caller)
+        given = pb.AwsCredentials(
+            access_key_id=credentials.access_key_id,
+            secret_access_key=credentials.secret_access_key,
+            session_token=credentials.session_token or "",
+            expiration=_timestamp(credentials.expires_at),
+        )
+        return Reply(pb.GetCredentialsResponse(credentials=given, tier=_TIERS[caller.tier]), caller.tier.value)
+
+    async def validate_credentials(self, request: Request) -> Reply:
+        answer = pb.ValidateCredentialsResponse()
+        caller: Caller | None = None
+        try:
+            caller = await self._gate.identify(request.metadata)
+            answer.tier = _TIERS[caller.tier]
+            found = await self._tokens.caller_identity(caller, request.deadline)
+            credentials = await self._provider.credentials(caller)
+        except Unauthenticated as refused:
+            answer.reason = refused.reason
+        except AwsRejected as refused:
+            if refused.code not in _INVALID:
+                raise
+            answer.reason = refused.code
+        else:
+            answer.valid = True
+            answer.account, answer.arn, answer.user_id = found.account, found.arn, found.user_id
+            expiration = _timestamp(credentials.expires_at)
+            if expiration is not None:
+                answer.expiration.CopyFrom(expiration)
+        return Reply(answer, caller.tier.value if caller else "")
+
+    async def who_am_i(self, request: Request) -> Reply:
+        caller = await self._gate.identify(request.metadata)
+        answer = pb.WhoAmIResponse(tier=_TIERS[caller.tier], region=request.region)
+        if isinstance(caller, CognitoCaller):
+            answer.subject, answer.issuer = caller.token.subject, caller.token.issuer
+            answer.identity_id = (self._exchange.identity_id(caller) if self._exchange else None) or ""
+        expiration = _timestamp(_end_of(caller))
+        if expiration is not None:
+            answer.expiration.CopyFrom(expiration)
+        return Reply(answer, caller.tier.value)
+
+
+def _end_of(caller: Caller) -> datetime | None:
+    if isinstance(caller, CognitoCaller):
+        return caller.token.expires_at
+    if isinstance(caller, SessionCaller):
+        return caller.expires_at
+    return None
+
+
+def _given_credentials(given: pb.AwsCredentials) -> Credentials:
+    for name, longest in (
+        ("access_key_id", _LONGEST_KEY_ID),
+        ("secret_access_key", _LONGEST_SECRET),
+        ("session_token", _LONGEST_SESSION_TOKEN),
+    ):
+        value: str = getattr(given, name)
+        path = f"aws_credentials.{name}"
+        if not value and name != "session_token":
+            raise _fault(path, "is required")
+        if len(value) > longest:
+            raise _fault(path, f"is longer than {longest} characters")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise _fault(path, "holds characters that AWS credentials do not have")
+    return Credentials(
+        access_key_id=given.access_key_id,
+        secret_access_key=given.secret_access_key,
+        session_token=given.session_token or None,
+        expires_at=_moment(given.expiration) if given.HasField("expiration") else None,
+    )
+
+
+def _moment(timestamp: Timestamp) -> datetime:
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise _fault("aws_credentials.expiration", "is not a time between the years 1 and 9999") from None
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
+
+
+def _stated_sessions(request: Request) -> list[str]:
+    return [value for key, value in request.metadata if key == SESSION and isinstance(value, str)]
+
+
+def _fault(path: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)

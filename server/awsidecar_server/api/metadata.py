@@ -1,0 +1,51 @@
+"""What a call's metadata says besides who is calling: the region, and how much error detail the caller takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from awsidecar_server.api.details import DEFAULT_BUDGET_BYTES, LARGEST_BUDGET_BYTES
+from awsidecar_server.config import AwsConfig
+from awsidecar_server.errors import FieldViolation, Forbidden, InvalidRequest
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+REGION = "x-awsidecar-region"
+MAX_DETAILS = "x-awsidecar-max-details-bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """The region of a call: the configured one, or an allowed one that the call names."""
+
+    default: str
+    allowed: frozenset[str]
+
+    @classmethod
+    def of(cls, config: AwsConfig) -> Regions:
+        assert config.region is not None
+        return cls(config.region, frozenset({config.region, *config.allowed_regions}))
+
+    def chosen_by(self, metadata: Metadata) -> str:
+        named = list(_values(metadata, REGION))
+        if not named:
+            return self.default
+        if len(named) > 1:
+            raise InvalidRequest(f"{REGION} is given twice", FieldViolation(REGION, "is given twice"), field=REGION)
+        if named[0] not in self.allowed:
+            # The name came from outside, so it goes back only in a bounded form.
+            raise Forbidden("the region is not allowed here", reason="REGION_NOT_ALLOWED", region=named[0][:64])
+        return named[0]
+
+
+def details_budget(metadata: Metadata) -> int:
+    """How many bytes of status details the caller takes; what it says wrongly counts as not said."""
+    for value in _values(metadata, MAX_DETAILS):
+        if value.isdecimal() and len(value) < 12:
+            return max(DEFAULT_BUDGET_BYTES, min(int(value), LARGEST_BUDGET_BYTES))
+    return DEFAULT_BUDGET_BYTES
+
+
+def _values(metadata: Metadata, name: str) -> Iterable[str]:
+    return (value for key, value in metadata if key == name and isinstance(value, str))

@@ -1,0 +1,126 @@
+"""The gRPC server: methods from the contract, health, reflection, and the listeners."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, rpcs
+from awsidecar_server.api.edge import Edge, Handler
+from awsidecar_server.api.operations import operation
+from awsidecar_server.aws.lane import Lane
+from awsidecar_server.config import MESSAGE_HEADROOM_BYTES, ListenConfig
+from awsidecar_server.identity.gate import Gate
+
+_KIB = 1024
+# gRPC's own are 8 and 16 KiB, which an ID token with many groups outgrows.
+_METADATA_SOFT_BYTES = 32 * _KIB
+_METADATA_HARD_BYTES = 64 * _KIB
+
+_SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE)
+
+
+class BindError(Exception):
+    """An address that cannot be served on."""
+
+
+class Server:
+    """Serves the contract. Health is NOT_SERVING until `serving` and after `draining`."""
+
+    def __init__(self, config: ListenConfig, edge: Edge) -> None:
+        self._config = config
+        self._edge = edge
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_options(config))
+        # The addresses that are served on, once started.
+        self.addresses: list[str] = []
+
+    def add_services(self, gate: Gate, lane: Lane, credentials: Mapping[str, Handler]) -> None:
+        """Adds every service of the contract, and health and reflection."""
+        for service in AWS_SERVICES:
+            methods = {rpc.method: self._edge.method(rpc, operation(rpc, gate, lane)) for rpc in rpcs(service)}
+            self._add(service.full_name, methods)
+        methods = {rpc.method: self._edge.method(rpc, credentials[rpc.method]) for rpc in rpcs(CREDENTIALS_SERVICE)}
+        self._add(CREDENTIALS_SERVICE.full_name, methods)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._config.is_loopback:  # reflection tells the whole contract, so it is not shown to a network
+            names = [service.full_name for service in _SERVICES]
+            reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+
+    def _add(self, service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+
+    async def start(self) -> None:
+        """Binds and accepts calls; raises `BindError` naming the address that is taken."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        try:
+            port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+        except RuntimeError as taken:
+            raise BindError(
+                f"AWSIDECAR_LISTEN_PORT: {host}:{self._config.port} cannot be served on (is it taken?); "
+                "for example AWSIDECAR_LISTEN_PORT=50052"
+            ) from taken
+        self.addresses.append(f"{host}:{port}")
+        if self._config.unix_socket:
+            self._bind_unix(self._config.unix_socket)
+        await self._server.start()
+
+    def _bind_unix(self, path: str) -> None:
+        try:
+            _remove_dead_socket(path)
+            self._server.add_insecure_port(f"unix:{path}")
+            # The socket's group decides who may call.
+            os.chmod(path, 0o660)
+        except (RuntimeError, OSError) as refused:
+            raise BindError(
+                f"AWSIDECAR_LISTEN_UNIX_SOCKET: {path!r} cannot be served on; "
+                "for example AWSIDECAR_LISTEN_UNIX_SOCKET=/run/awsidecar.sock"
+            ) from refused
+        self.addresses.append(f"unix:{path}")
+
+    async def serving(self) -> None:
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Refuses new calls at once, and returns when the accepted ones have finished or the grace is over."""
+        self._edge.drain()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *(service.full_name for service in _SERVICES)):
+            await self._health.set(name, status)
+
+
+def _options(config: ListenConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes + MESSAGE_HEADROOM_BYTES),
+        ("grpc.max_send_message_length", config.max_message_bytes + MESSAGE_HEADROOM_BYTES),
+        ("grpc.max_metadata_size", _METADATA_SOFT_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_HARD_BYTES),
+        # Two sidecars must not share a port without knowing.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _remove_dead_socket(path: str) -> None:
+    """Removes the socket that a crashed sidecar left. One that still answers, or any other file, is left alone."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(f"{path} is being served on")

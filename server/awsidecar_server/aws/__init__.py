@@ -1,0 +1,1 @@
+"""How a signed call reaches AWS: pooled clients, the signing identity, failures, and what is measured on the way."""

@@ -1,0 +1,28 @@
+"""The values that travel to AWS and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCall:
+    """One AWS operation to perform."""
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any] = field(repr=False)
+    region: str
+    # On the event loop's clock. None: the caller set no deadline.
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AwsReply:
+    """What AWS answered."""
+
+    members: Mapping[str, Any] = field(repr=False)
+    request_id: str
+    attempts: int

@@ -1,0 +1,68 @@
+"""The AWS calls that identity needs: Cognito's exchange of tokens, and STS's answer to who somebody is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from awsidecar_server.aws.call import AwsCall
+from awsidecar_server.aws.lane import Lane
+from awsidecar_server.aws.sender import Sender
+from awsidecar_server.identity.credentials import Caller, Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIdentity:
+    """STS's answer: whose credentials these are."""
+
+    account: str
+    arn: str
+    user_id: str
+
+
+class CognitoIdentity:
+    """The two operations of Cognito identity pools that turn a token into credentials. AWS takes them unsigned.
+
+    https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/API_GetCredentialsForIdentity.html
+    """
+
+    def __init__(self, sender: Sender, region: str) -> None:
+        self._sender = sender
+        self._region = region
+
+    async def get_id(self, identity_pool_id: str, logins: Mapping[str, str]) -> str:
+        parameters = {"IdentityPoolId": identity_pool_id, "Logins": dict(logins)}
+        reply = await self._sender.send(AwsCall("cognito-identity", "GetId", parameters, self._region), None)
+        return str(reply.members["IdentityId"])
+
+    async def get_credentials_for_identity(
+        self, identity_id: str, logins: Mapping[str, str]
+    ) -> tuple[str, Credentials]:
+        parameters = {"IdentityId": identity_id, "Logins": dict(logins)}
+        call = AwsCall("cognito-identity", "GetCredentialsForIdentity", parameters, self._region)
+        members = (await self._sender.send(call, None)).members
+        given = members["Credentials"]
+        credentials = Credentials(
+            access_key_id=given["AccessKeyId"],
+            secret_access_key=given["SecretKey"],
+            session_token=given.get("SessionToken"),
+            expires_at=given.get("Expiration"),
+        )
+        return str(members.get("IdentityId", identity_id)), credentials
+
+
+class SecurityTokens:
+    """STS."""
+
+    def __init__(self, lane: Lane, region: str) -> None:
+        self._lane = lane
+        self._region = region
+
+    async def caller_identity(self, caller: Caller, deadline: float | None) -> CallerIdentity:
+        """Whose credentials AWS takes the caller's for; raises `AwsRejected` when it takes them for nobody's.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+        """
+        call = AwsCall("sts", "GetCallerIdentity", {}, self._region, deadline)
+        members = (await self._lane.call(caller, call)).members
+        return CallerIdentity(members["Account"], members["Arn"], members["UserId"])

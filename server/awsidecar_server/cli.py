@@ -1,0 +1,104 @@
+"""The command line: `awsidecar serve | health`. Bad configuration exits 64, with one line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from awsidecar_server.config import EX_USAGE, BadConfig, Config, settings
+from awsidecar_server.version import VERSION
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point of `awsidecar`."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BadConfig as bad:
+        print(f"awsidecar: {bad}", file=sys.stderr)
+        return EX_USAGE
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="awsidecar", description="A gRPC data-access sidecar for AWS.")
+    parser.add_argument("--version", action="version", version=f"awsidecar {VERSION}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    serve = commands.add_parser(
+        "serve",
+        help="run the sidecar",
+        description="Runs the sidecar until SIGTERM.",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--config", metavar="FILE", help="TOML file of settings; the environment wins over it")
+    serve.add_argument("--embedded", action="store_true", help="start a local AWS with sample data, and use it")
+    serve.add_argument("--data-dir", metavar="DIR", help="with --embedded: keep the data there between runs")
+    serve.set_defaults(run=_serve)
+
+    health = commands.add_parser("health", help="ask a running sidecar whether it serves; exit 0 when it does")
+    health.add_argument("--target", default="127.0.0.1:50051", help="where it serves gRPC (default: %(default)s)")
+    health.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="default: %(default)s")
+    health.set_defaults(run=_health)
+    return parser
+
+
+def _settings_help() -> str:
+    """Every setting: variable, key in the file, default and meaning."""
+    lines = ["settings (environment variable, key in the file, default):"]
+    section = ""
+    for leaf in settings():
+        if leaf.section != section:
+            section = leaf.section
+            lines.append(f"\n  [{section}]")
+        default = ",".join(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
+        shown = "" if default in (None, "") else f", default {str(default).lower() if isinstance(default, bool) else default}"
+        lines.append(f"  {leaf.env} ({leaf.name}{shown})\n      {leaf.help}; for example {leaf.example}")
+    lines.append(
+        "\nThe sidecar's own credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN,\n"
+        "or else from the AWS SDK's default chain (web identity, container, profile, instance)."
+    )
+    return "\n".join(lines)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    environment = dict(os.environ)
+    if options.embedded:
+        environment["AWSIDECAR_EMBEDDED_ENABLED"] = "true"
+    if options.data_dir:
+        environment["AWSIDECAR_EMBEDDED_DATA_DIR"] = options.data_dir
+    # Checked before anything heavy is imported, and before anything is bound.
+    config = Config.load(environment, options.config)
+
+    from awsidecar_server.api.server import BindError
+    from awsidecar_server.ops import log
+    from awsidecar_server.run import serve
+
+    log.configure(config.log)
+    try:
+        return _run(serve(config, environment, options.config))
+    except BindError as taken:
+        raise BadConfig(str(taken)) from taken
+
+
+def _health(options: argparse.Namespace) -> int:
+    from awsidecar_server.api.probe import is_serving
+
+    serving = asyncio.run(is_serving(options.target, options.timeout))
+    print("serving" if serving else "not serving")
+    return 0 if serving else 1
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+

@@ -1,0 +1,104 @@
+"""The error family of the sidecar, split by who must act. Statuses are made of it in one place: `api/status.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class SidecarError(Exception):
+    """Root of every refusal that a caller may see.
+
+    `reason` is a name of `awsidecar.errors.v1.ErrorReason` without its prefix. `message` and `metadata` go to the
+    caller as they are, so neither may hold a secret.
+    """
+
+    def __init__(self, message: str, *, reason: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.metadata: Mapping[str, str] = metadata
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field at fault: its path in AWS's names (`Item.tags.L[2]`), and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(SidecarError):
+    """The caller must change the request."""
+
+    def __init__(self, message: str, *violations: FieldViolation, reason: str = "INVALID_REQUEST", **metadata: str):
+        super().__init__(message, reason=reason, **metadata)
+        self.violations: Sequence[FieldViolation] = violations
+
+
+class Unauthenticated(SidecarError):
+    """The caller must state another session."""
+
+
+class Forbidden(SidecarError):
+    """The operator would have to allow it."""
+
+
+class LimitReached(SidecarError):
+    """A bound of the sidecar is reached; the caller may try again with less, or later."""
+
+
+class Unavailable(SidecarError):
+    """Something the call needs is not there now; the caller may try again."""
+
+
+class CredentialsUnavailable(Unavailable):
+    """The tier that must sign exists but gives no credentials now."""
+
+    def __init__(self, message: str, *, tier: str) -> None:
+        super().__init__(message, reason="CREDENTIALS_UNAVAILABLE", tier=tier)
+
+
+class AwsUnreachable(Unavailable):
+    """AWS gave no answer that could be read. `cause` is `connect`, `timeout`, `connection_lost` or `bad_response`."""
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message, reason="AWS_UNREACHABLE", cause=cause)
+
+
+class Draining(Unavailable):
+    """The sidecar is shutting down."""
+
+    def __init__(self) -> None:
+        super().__init__("the sidecar is shutting down", reason="DRAINING")
+
+
+class DeadlineSpent(SidecarError):
+    """The caller's deadline passed during the work."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before AWS answered", reason="DEADLINE_SPENT")
+
+
+@dataclass
+class AwsRejected(Exception):
+    """AWS answered with an error: the caller, the account's owner or AWS must act.
+
+    `code` and `message` are AWS's own words. `members` holds what else the error carried (`Item`,
+    `CancellationReasons`, `ThrottlingReasons`), parsed as the service model says.
+    """
+
+    service: str
+    operation: str
+    code: str
+    message: str
+    request_id: str = ""
+    http_status: int = 0
+    attempts: int = 1
+    # The tier that signed; empty when the call was unsigned.
+    tier: str = ""
+    members: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.operation}: {self.code}"

@@ -1,0 +1,116 @@
+"""The open sessions: a handle for each, of which only a digest is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from awsidecar_server.config import IdentityConfig
+from awsidecar_server.errors import LimitReached
+from awsidecar_server.identity.clock import Clock, utc_now
+from awsidecar_server.identity.credentials import CognitoCaller, SessionCaller
+from awsidecar_server.identity.refusals import session_expired, session_not_found
+
+_HANDLE_BYTES = 32
+# A handle is 43 characters; nothing much longer is worth a digest.
+_MAX_HANDLE_CHARS = 128
+# Expired sessions dropped by one opening: more than one, so that they are outrun; few, so that no opening is slow.
+_SWEEP_LIMIT = 32
+# Closed sessions may stay in the heap until they are as many as the open ones and this.
+_HEAP_SLACK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """What the caller gets: the only copy of the handle."""
+
+    handle: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    caller: SessionCaller | CognitoCaller
+    expires_at: datetime
+
+
+class SessionStore:
+    """Opens, finds and closes sessions. A session ends with its credentials or token, or at the configured age."""
+
+    def __init__(self, config: IdentityConfig, clock: Clock = utc_now) -> None:
+        self._limit = config.max_sessions
+        self._max_age = timedelta(seconds=config.session_max_age_seconds)
+        self._clock = clock
+        # By the SHA-256 digest of the handle, so that memory holds no handle and lookup leaks none by its timing.
+        self._sessions: dict[bytes, _Session] = {}
+        # Every session of `_sessions` by its end, soonest first, and some that have been closed since.
+        self._ends: list[tuple[datetime, bytes]] = []
+
+    def __repr__(self) -> str:
+        return f"<SessionStore [Sessions: {len(self._sessions)} of {self._limit}]>"
+
+    @property
+    def open_count(self) -> int:
+        """Sessions held; expired ones count until they are swept."""
+        return len(self._sessions)
+
+    def open(self, caller: SessionCaller | CognitoCaller) -> OpenedSession:
+        """Raises `Unauthenticated` for what has expired already, and `LimitReached` when there is no room."""
+        now = self._clock()
+        expires_at = min(_end(caller), now + self._max_age)
+        if expires_at <= now:
+            raise session_expired(caller.tier)
+        self._sweep(now)
+        if len(self._sessions) >= self._limit:
+            raise LimitReached(
+                "as many sessions are open as the configuration allows",
+                reason="TOO_MANY_SESSIONS",
+                limit=str(self._limit),
+            )
+        if isinstance(caller, SessionCaller):
+            caller = replace(caller, expires_at=expires_at)
+        handle = secrets.token_urlsafe(_HANDLE_BYTES)
+        digest = _digest(handle)
+        self._sessions[digest] = _Session(caller, expires_at)
+        heapq.heappush(self._ends, (expires_at, digest))
+        return OpenedSession(handle, expires_at)
+
+    def find(self, handle: str) -> SessionCaller | CognitoCaller:
+        """Who opened the session; raises `Unauthenticated` when it was never opened, is closed, or is over."""
+        session = self._sessions.get(_digest(handle))
+        if session is None:
+            raise session_not_found()
+        if session.expires_at <= self._clock():
+            raise session_expired(session.caller.tier)
+        return session.caller
+
+    def close(self, handle: str) -> bool:
+        """True when the handle named a session that was open."""
+        session = self._sessions.pop(_digest(handle), None)
+        # Opening and closing in turn must not grow the heap; remaking it is paid for by the closings before.
+        if len(self._ends) > 2 * len(self._sessions) + _HEAP_SLACK:
+            self._ends = [(held.expires_at, digest) for digest, held in self._sessions.items()]
+            heapq.heapify(self._ends)
+        return session is not None and session.expires_at > self._clock()
+
+    def _sweep(self, now: datetime) -> None:
+        """Drops expired sessions, soonest ended first; enough to make room for one if that is possible."""
+        swept = 0
+        while self._ends and self._ends[0][0] <= now and swept < _SWEEP_LIMIT:
+            _, digest = heapq.heappop(self._ends)
+            swept += self._sessions.pop(digest, None) is not None
+
+
+def _end(caller: SessionCaller | CognitoCaller) -> datetime:
+    if isinstance(caller, CognitoCaller):
+        return caller.token.expires_at
+    return min(caller.expires_at, caller.credentials.expires_at or caller.expires_at)
+
+
+def _digest(handle: str) -> bytes:
+    if len(handle) > _MAX_HANDLE_CHARS or not handle.isascii():
+        raise session_not_found()
+    return hashlib.sha256(handle.encode()).digest()

@@ -1,0 +1,1 @@
+"""How the sidecar is watched: metrics, logs, and the operations HTTP server."""

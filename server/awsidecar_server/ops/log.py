@@ -1,0 +1,44 @@
+"""Structured logs on standard error: JSON or console. Other libraries are kept below the level that shows secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from awsidecar_server.config import LogConfig
+
+# botocore and aiohttp write whole requests, signatures and STS answers at DEBUG.
+_LEAST_OF_LIBRARIES = logging.WARNING
+
+
+def configure(config: LogConfig) -> None:
+    """Sets logging up for the process."""
+    level = logging.getLevelNamesMapping()[config.level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if config.format == "console"
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        # A traceback is written without the values of its locals, which may hold secrets.
+        processors=[*shared, *([] if config.format == "console" else [structlog.processors.format_exc_info]), render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, _LEAST_OF_LIBRARIES), force=True)

@@ -1,0 +1,75 @@
+"""`awsidecar serve` from start to end: the embedded AWS if asked for, the sidecar, the wait, the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+
+from awsidecar_server.app import App
+from awsidecar_server.config import Config
+from awsidecar_server.lifecycle import Shutdown
+
+if TYPE_CHECKING:
+    from awsidecar_server.embedded.aws import EmbeddedAws
+
+_log = structlog.get_logger()
+
+
+async def serve(config: Config, environment: Mapping[str, str], config_file: str | None) -> int:
+    """Serves until it is asked to stop; returns the exit code."""
+    shutdown = Shutdown()
+    shutdown.listen()
+    async with AsyncExitStack() as closing:
+        stopping = asyncio.create_task(shutdown.asked())
+        closing.callback(stopping.cancel)
+        started = asyncio.create_task(_start(config, environment, config_file, shutdown, closing))
+        await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            started.cancel()
+            await asyncio.wait({started})
+        elif started.exception() is None:
+            await stopping
+        if not started.cancelled():
+            started.result()
+    if shutdown.failure is not None:
+        _log.error("ended", reason=shutdown.failure)
+        return 1
+    return 0
+
+
+async def _start(
+    config: Config, environment: Mapping[str, str], file: str | None, shutdown: Shutdown, closing: AsyncExitStack
+) -> None:
+    embedded = None
+    if config.embedded.enabled:
+        embedded = await _start_embedded(config, shutdown, closing)
+        # What the environment says of AWS is about another account.
+        others = {name: text for name, text in environment.items() if not name.startswith(("AWS_", "COGNITO_"))}
+        environment = {**others, **embedded.environment}
+        config = Config.load(environment, file)
+    app = await closing.enter_async_context(App(config, environment))
+    if embedded is not None:
+        from awsidecar_server.embedded.banner import banner
+
+        print(banner(embedded, app.server.addresses[0], app.admin.address), file=sys.stderr, flush=True)
+
+
+async def _start_embedded(config: Config, shutdown: Shutdown, closing: AsyncExitStack) -> EmbeddedAws:
+    from awsidecar_server.embedded.aws import EmbeddedAws
+
+    embedded = await EmbeddedAws.start(config.embedded)
+    closing.push_async_callback(embedded.stop)
+
+    async def watch() -> None:
+        failed = await embedded.wait_failed()
+        if failed is not None:
+            shutdown.fail(str(failed))
+
+    watching = asyncio.create_task(watch())
+    closing.callback(watching.cancel)
+    return embedded

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from awsidecar_server.config import IdentityConfig
+from awsidecar_server.errors import LimitReached, Unauthenticated
+from awsidecar_server.identity.credentials import CognitoCaller, SessionCaller
+from awsidecar_server.identity.sessions import OpenedSession, SessionStore
+from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, FakeClock, cognito_caller, session_caller
+
+
+def make_store(*, limit: int = 100, max_age: timedelta = 12 * HOUR) -> tuple[SessionStore, FakeClock]:
+    clock = FakeClock()
+    config = IdentityConfig(max_sessions=limit, session_max_age_seconds=max_age.total_seconds())
+    return SessionStore(config, clock), clock
+
+
+def reason_of(store: SessionStore, handle: str) -> tuple[str, dict[str, str]]:
+    with pytest.raises(Unauthenticated) as caught:
+        store.find(handle)
+    assert handle not in str(caught.value) or not handle
+    return caught.value.reason, dict(caught.value.metadata)
+
+
+@pytest.mark.parametrize("caller", [session_caller(), cognito_caller(expires_at=START + HOUR)])
+def test_a_session_gives_its_caller_until_what_it_was_opened_with_expires(
+    caller: SessionCaller | CognitoCaller,
+) -> None:
+    store, clock = make_store()
+    opened = store.open(caller)
+    assert opened.expires_at == START + HOUR
+    assert store.find(opened.handle) == caller
+    clock.advance(HOUR)
+    assert reason_of(store, opened.handle) == ("SESSION_EXPIRED", {"tier": caller.tier.value})
+
+
+@pytest.mark.parametrize("caller", [session_caller(START + 48 * HOUR), cognito_caller(expires_at=START + 48 * HOUR)])
+def test_a_session_ends_at_the_configured_age(caller: SessionCaller | CognitoCaller) -> None:
+    store, clock = make_store(max_age=2 * HOUR)
+    opened = store.open(caller)
+    assert opened.expires_at == START + 2 * HOUR
+    found = store.find(opened.handle)
+    assert not isinstance(found, SessionCaller) or found.expires_at == START + 2 * HOUR
+    clock.advance(2 * HOUR)
+    assert reason_of(store, opened.handle)[0] == "SESSION_EXPIRED"
+
+
+@pytest.mark.parametrize("caller", [session_caller(START), cognito_caller(expires_at=START - SECOND)])
+def test_what_has_expired_opens_nothing(caller: SessionCaller | CognitoCaller) -> None:
+    store, _ = make_store()
+    with pytest.raises(Unauthenticated) as caught:
+        store.open(caller)
+    assert (caught.value.reason, caught.value.metadata) == ("SESSION_EXPIRED", {"tier": caller.tier.value})
+    assert store.open_count == 0
+
+
+def test_credentials_that_end_before_their_session_end_it() -> None:
+    store, _ = make_store()
+    early = session_caller(START + HOUR)
+    caller = SessionCaller(early.credentials, START + 5 * HOUR)
+    assert store.open(caller).expires_at == START + HOUR
+
+
+def test_a_closed_session_is_not_found() -> None:
+    store, _ = make_store()
+    opened = store.open(session_caller())
+    assert store.close(opened.handle)
+    assert reason_of(store, opened.handle) == ("SESSION_NOT_FOUND", {})
+    assert not store.close(opened.handle)
+
+
+def test_closing_an_expired_session_closes_nothing_that_was_open() -> None:
+    store, clock = make_store()
+    opened = store.open(session_caller())
+    clock.advance(HOUR)
+    assert not store.close(opened.handle)
+
+
+@pytest.mark.parametrize("handle", ["", "x", "x" * 10_000, "\u00e9", "\ud800"])
+def test_what_is_no_handle_is_not_found(handle: str) -> None:
+    store, _ = make_store()
+    assert reason_of(store, handle)[0] == "SESSION_NOT_FOUND"
+    with pytest.raises(Unauthenticated):
+        store.close("x" * 10_000)
+
+
+def test_handles_are_long_and_never_the_same() -> None:
+    store, _ = make_store()
+    handles = {store.open(session_caller()).handle for _ in range(100)}
+    assert len(handles) == 100
+    assert {len(handle) for handle in handles} == {43}
+
+
+def test_a_full_store_opens_no_more() -> None:
+    store, _ = make_store(limit=3)
+    for _ in range(3):
+        store.open(session_caller())
+    with pytest.raises(LimitReached) as caught:
+        store.open(session_caller())
+    assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_SESSIONS", {"limit": "3"})
+
+
+def test_a_full_store_makes_room_by_dropping_what_has_expired() -> None:
+    store, clock = make_store(limit=3)
+    old = store.open(session_caller(START + MINUTE))
+    for _ in range(2):
+        store.open(session_caller())
+    clock.advance(MINUTE)
+    store.open(session_caller())
+    assert store.open_count == 3
+    assert reason_of(store, old.handle)[0] == "SESSION_NOT_FOUND"
+
+
+def test_one_opening_drops_only_so_many_expired_sessions() -> None:
+    store, clock = make_store(limit=200)
+    for _ in range(200):
+        store.open(session_caller(START + MINUTE))
+    clock.advance(MINUTE)
+    store.open(session_caller())
+    assert store.open_count == 200 - 32 + 1
+
+
+def test_opening_and_closing_for_ever_takes_no_memory() -> None:
+    store, _ = make_store()
+    for _ in range(5000):
+        store.close(store.open(session_caller()).handle)
+    assert store.open_count == 0
+    assert len(store._ends) <= 1025
+
+
+def test_no_handle_and_no_secret_is_shown() -> None:
+    store, _ = make_store()
+    opened = store.open(session_caller())
+    for shown in (repr(opened), repr(store), repr(store.find(opened.handle))):
+        assert opened.handle not in shown
+        assert "AKIA" not in shown
+    assert repr(store) == "<SessionStore [Sessions: 1 of 100]>"
+    assert opened.handle.encode() not in store._sessions
+
+
+class Sessions(RuleBasedStateMachine):
+    """Whatever happens, a handle gives the caller who opened it, or nothing."""
+
+    opened = Bundle("opened")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store, self.clock = make_store(limit=5, max_age=HOUR)
+        self.callers: dict[str, SessionCaller | CognitoCaller] = {}
+        self.ends: dict[str, timedelta] = {}
+        self.count = 0
+
+    @rule(target=opened, minutes=st.integers(1, 90), is_token=st.booleans())
+    def open(self, minutes: int, is_token: bool) -> str:
+        self.count += 1
+        end = self.clock() + minutes * MINUTE
+        caller: SessionCaller | CognitoCaller = (
+            cognito_caller(f"user-{self.count}", expires_at=end)
+            if is_token
+            else session_caller(end, name=str(self.count))
+        )
+        try:
+            session: OpenedSession = self.store.open(caller)
+        except LimitReached:
+            now = self.clock() - START
+            assert sum(handle_end > now for handle_end in self.ends.values()) >= 5
+            return "none"
+        self.callers[session.handle] = caller
+        self.ends[session.handle] = session.expires_at - START
+        return session.handle
+
+    @rule(handle=opened)
+    def find(self, handle: str) -> None:
+        is_open = handle in self.callers and self.ends[handle] > self.clock() - START
+        try:
+            found = self.store.find(handle)
+        except Unauthenticated:
+            assert not is_open
+            return
+        assert is_open
+        expected = self.callers[handle]
+        if isinstance(expected, SessionCaller):
+            assert isinstance(found, SessionCaller)
+            assert found.credentials == expected.credentials
+        else:
+            assert found == expected
+
+    @rule(handle=consumes(opened))
+    def close(self, handle: str) -> None:
+        was_open = handle in self.callers and self.ends[handle] > self.clock() - START
+        assert self.store.close(handle) == was_open
+        self.callers.pop(handle, None)
+        self.ends.pop(handle, None)
+
+    @rule(minutes=st.integers(1, 60))
+    def pass_time(self, minutes: int) -> None:
+        self.clock.advance(minutes * MINUTE)
+
+    @invariant()
+    def is_bounded(self) -> None:
+        assert self.store.open_count <= 5
+
+
+TestSessions = Sessions.TestCase
+TestSessions.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
