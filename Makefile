@@ -110,7 +110,7 @@ checksums = find . -name '*_pb2*.py*' -not -path '*/__pycache__/*' -exec cksum {
 proto: $(DEV) ## Generate the Python stubs from the protos
 	find $(STUBS) -name '*_pb2*.py*' -delete
 	$(call generate,$(STUBS))
-	find $(STUBS)/awsidecar -type d -name v1 -exec touch {}/__init__.py \;
+	find $(STUBS)/awsidecar -type d -name v1 -exec touch {}/__init__.py {}/../__init__.py \;
 	$(VENV)/bin/python $(TYPES)
 
 .PHONY: stubs-up-to-date

@@ -64,6 +64,7 @@ async def _start_embedded(config: Config, shutdown: Shutdown, closing: AsyncExit
 
     embedded = await EmbeddedAws.start(config.embedded)
     closing.push_async_callback(embedded.stop)
+    _log.info("embedded aws", endpoint=embedded.endpoint_url, client_id=embedded.client_id)
 
     async def watch() -> None:
         failed = await embedded.wait_failed()

@@ -65,7 +65,7 @@ def test_module_is_small_documented_and_named_for_what_it_holds(path: Path) -> N
     assert not too_long
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
     assert path.stem not in EMPTY_NAMES
-    assert ast.get_docstring(tree), "the module does not say what it owns"
+    assert ast.get_docstring(tree) or not tree.body, "the module does not say what it owns"
 
 
 def test_client_needs_grpc_and_protobuf_only() -> None:

@@ -158,7 +158,7 @@ class ConditionalCheckFailedException(FailedPrecondition):
 
     @property
     def item(self) -> dict[str, Any] | None:
-        """The item as it stands, when `ReturnValuesOnConditionCheckFailure="ALL_OLD"` asked for it and it exists."""
+        """The item as it stands, when `ReturnValuesOnConditionCheckFailure` asked for it and it exists."""
         return self.refusal.item
 
     @property

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 
-Scalar: TypeAlias = None | bool | int | float | Decimal | str | bytes | bytearray | memoryview
+Scalar: TypeAlias = bool | int | float | Decimal | str | bytes | bytearray | memoryview | None
 Value: TypeAlias = (
-    "Scalar | Sequence[Value] | Mapping[str, Value] | AbstractSet[str | bytes | int | float | Decimal]"
+    Scalar | Sequence["Value"] | Mapping[str, "Value"] | AbstractSet[str | bytes | int | float | Decimal]
 )
 
 # The limits of a DynamoDB number:
@@ -32,7 +32,7 @@ _EXACT = Context(prec=1_100, Emin=-10_000, Emax=10_000, traps=[])
 
 
 class Fault(Exception):
-    """A value that cannot be sent. Its path is completed, innermost part first, on the way out of the containers."""
+    """A value that cannot be sent. Its path is completed, innermost part first, on the way out."""
 
     def __init__(self, kind: type[TypeError] | type[ValueError], problem: str) -> None:
         super().__init__(problem)
@@ -114,23 +114,23 @@ def _digit_count(number: Decimal) -> int:
     return len(number.as_tuple().digits)
 
 
-def _fill_null(target: AttributeValue, value: object, level: int) -> None:
+def _fill_null(target: AttributeValue, _value: object, _level: int) -> None:
     target.null = True
 
 
-def _fill_bool(target: AttributeValue, value: bool, level: int) -> None:
+def _fill_bool(target: AttributeValue, value: bool, _level: int) -> None:
     target.bool = value
 
 
-def _fill_number(target: AttributeValue, value: int | float | Decimal, level: int) -> None:
+def _fill_number(target: AttributeValue, value: int | float | Decimal, _level: int) -> None:
     target.n = number_text(value)
 
 
-def _fill_text(target: AttributeValue, value: str, level: int) -> None:
+def _fill_text(target: AttributeValue, value: str, _level: int) -> None:
     target.s = checked_text(value)
 
 
-def _fill_bytes(target: AttributeValue, value: bytes | bytearray | memoryview, level: int) -> None:
+def _fill_bytes(target: AttributeValue, value: bytes | bytearray | memoryview, _level: int) -> None:
     target.b = bytes(value)
 
 
@@ -163,7 +163,7 @@ def fill_attributes(entries: Any, value: Mapping[object, object], level: int = 0
             raise
 
 
-def _fill_set(target: AttributeValue, value: AbstractSet[Any], level: int) -> None:
+def _fill_set(target: AttributeValue, value: AbstractSet[Any], _level: int) -> None:
     if not value:
         raise Fault(ValueError, "DynamoDB has no empty set; leave the attribute out")
     if all(isinstance(element, str) for element in value):
@@ -234,7 +234,7 @@ _READERS: dict[str, Callable[[AttributeValue], Any]] = {
     "n": lambda source: plain_number(source.n),
     "b": lambda source: source.b,
     "bool": lambda source: source.bool,
-    "null": lambda source: None,
+    "null": lambda _: None,
     "l": lambda source: [plain_value(element) for element in source.l.values],
     "m": lambda source: plain_attributes(source.m.entries),
     "ss": lambda source: set(source.ss.values),

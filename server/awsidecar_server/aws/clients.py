@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -72,11 +74,11 @@ class ClientPool:
             session = self._session = await asyncio.to_thread(_new_session)
         loader = session._session.get_component("data_loader")
         await asyncio.to_thread(loader.load_service_model, service, "service-2")
-        config = self._config
+        config, endpoint_url = self._config, self._endpoint(service)
         context = session.client(
             service,
             region_name=region,
-            endpoint_url=self._endpoint(service),
+            endpoint_url=endpoint_url,
             verify=config.ca_bundle,
             config=AioConfig(
                 connector_args={"keepalive_timeout": _KEEPALIVE_SECONDS},
@@ -86,6 +88,8 @@ class ClientPool:
                 retries={"mode": "standard", "total_max_attempts": config.max_attempts},
                 use_fips_endpoint=config.use_fips,
                 use_dualstack_endpoint=config.use_dualstack,
+                # HTTPS_PROXY and NO_PROXY are heeded, but what listens on this host is never behind a proxy.
+                proxies={} if _is_on_this_host(endpoint_url) else None,
                 # Endpoints come from our configuration only, account ids from nowhere: the client serves all accounts.
                 ignore_configured_endpoint_urls=True,
                 account_id_endpoint_mode="disabled",
@@ -110,8 +114,15 @@ class ClientPool:
         return own.get(service) or config.endpoint_url
 
 
+def _is_on_this_host(endpoint_url: str | None) -> bool:
+    host = urlsplit(endpoint_url or "").hostname
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
 def _new_session() -> aioboto3.Session:
-    core = AioSession()
+    # Neither a profile nor a file of the SDK's has a say: what there is to configure is in our own configuration.
+    nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    core = AioSession(session_vars={"profile": (None, None, None, None), **nowhere})
     # Newer service models than the SDK's own release, so that new operations and members pass.
     core.get_component("data_loader").search_paths.insert(0, str(files("awsidecar_server.aws") / "models"))
     core.register_component("credential_provider", NoCredentialProvider())

@@ -20,7 +20,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AttributeValue(_message.Message):
-    """?"""
+    """Holds one value with its DynamoDB type. Exactly one member is set; a value without any is INVALID_ARGUMENT
+    naming its path in the request. Values nest up to 32 levels, and a whole item has up to 400 KB, attribute
+    names included.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -35,34 +38,38 @@ class AttributeValue(_message.Message):
     NS_FIELD_NUMBER: _builtins.int
     BS_FIELD_NUMBER: _builtins.int
     s: _builtins.str
-    """?"""
+    """Text in UTF-8. May be empty, but not as a key; up to 2048 bytes as partition key, 1024 as sort key."""
     n: _builtins.str
-    """?"""
+    """Number as decimal text, such as `-12.5` or `1E3`: up to 38 significant digits, zero or a magnitude from
+    1E-130 to below 1E+126. Never NaN or infinity. AWS trims zeros, so `1.0` comes back as `1`.
+    """
     b: _builtins.bytes
-    """?"""
+    """Raw bytes; base64 only in JSON, as grpcurl takes it. May be empty, but not as a key; up to 2048 bytes as
+    partition key, 1024 as sort key.
+    """
     bool: _builtins.bool
-    """?"""
+    """`true` or `false`."""
     null: _builtins.bool
-    """?"""
+    """Explicit null, which is not a missing attribute. Always `true`; `false` is INVALID_ARGUMENT."""
     @_builtins.property
     def l(self) -> Global___AttributeValueList:
-        """?"""
+        """List of values of any types, in order. May be empty."""
 
     @_builtins.property
     def m(self) -> Global___AttributeValueMap:
-        """?"""
+        """Map of values of any types, by name. May be empty."""
 
     @_builtins.property
     def ss(self) -> Global___StringSet:
-        """?"""
+        """Set of strings. An empty set or a repeated element is INVALID_ARGUMENT."""
 
     @_builtins.property
     def ns(self) -> Global___NumberSet:
-        """?"""
+        """Set of numbers, written as in `n`. An empty set or a repeated number is INVALID_ARGUMENT."""
 
     @_builtins.property
     def bs(self) -> Global___BinarySet:
-        """?"""
+        """Set of binaries. An empty set or a repeated element is INVALID_ARGUMENT."""
 
     def __init__(
         self,
@@ -90,14 +97,16 @@ Global___AttributeValue: _TypeAlias = AttributeValue  # noqa: Y015
 
 @_typing.final
 class AttributeValueList(_message.Message):
-    """?"""
+    """List of values of any types. AWS has a plain list in this place; the message exists because a protobuf oneof
+    cannot hold repeated fields. As a message it keeps presence: an empty list differs from no value.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeValue]:
-        """?"""
+        """Elements in order, of any types."""
 
     def __init__(
         self,
@@ -114,7 +123,9 @@ Global___AttributeValueList: _TypeAlias = AttributeValueList  # noqa: Y015
 
 @_typing.final
 class AttributeValueMap(_message.Message):
-    """?"""
+    """Map of values of any types. AWS has a plain map in this place; the message exists because a protobuf oneof cannot
+    hold maps. As a message it keeps presence: an empty map differs from no value.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -142,7 +153,7 @@ class AttributeValueMap(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValue]:
-        """?"""
+        """Values by name. Names may be up to 64 KB and are case-sensitive."""
 
     def __init__(
         self,
@@ -159,14 +170,16 @@ Global___AttributeValueMap: _TypeAlias = AttributeValueMap  # noqa: Y015
 
 @_typing.final
 class StringSet(_message.Message):
-    """?"""
+    """Set of strings. AWS has a plain list in this place; the message exists because a protobuf oneof cannot hold
+    repeated fields, and being a message it keeps presence.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Elements, at least one, unique, in no particular order. An element may be the empty string."""
 
     def __init__(
         self,
@@ -183,14 +196,16 @@ Global___StringSet: _TypeAlias = StringSet  # noqa: Y015
 
 @_typing.final
 class NumberSet(_message.Message):
-    """?"""
+    """Set of numbers. AWS has a plain list in this place; the message exists because a protobuf oneof cannot hold
+    repeated fields, and being a message it keeps presence.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Elements as decimal text, at least one, unique by numeric value, in no particular order."""
 
     def __init__(
         self,
@@ -207,14 +222,16 @@ Global___NumberSet: _TypeAlias = NumberSet  # noqa: Y015
 
 @_typing.final
 class BinarySet(_message.Message):
-    """?"""
+    """Set of binaries. AWS has a plain list in this place; the message exists because a protobuf oneof cannot hold
+    repeated fields, and being a message it keeps presence.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """?"""
+        """Elements as raw bytes, at least one, unique, in no particular order. An element may be empty."""
 
     def __init__(
         self,
@@ -231,7 +248,10 @@ Global___BinarySet: _TypeAlias = BinarySet  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):
-    """?"""
+    """All returned attributes of one item. AWS has a plain map in this place; the message exists because protobuf
+    cannot repeat a map, and because as a message it keeps presence: no item differs from an item without
+    projected attributes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,7 +279,7 @@ class Item(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValue]:
-        """?"""
+        """Values by attribute name. Empty when the item has none of the projected attributes."""
 
     def __init__(
         self,
@@ -276,7 +296,9 @@ Global___Item: _TypeAlias = Item  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):
-    """?"""
+    """Primary key of one item. AWS has a plain map in this place; the message exists because protobuf cannot repeat
+    a map, and because as a message it keeps presence: no key differs from an empty one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -304,7 +326,7 @@ class Key(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValue]:
-        """?"""
+        """Values by key attribute name, each a string, a number or binary."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class UpdateTableReplicaAutoScalingRequest(_message.Message):
-    """?"""
+    """Changes the auto scaling of a global table in all its Regions with one call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -29,18 +29,20 @@ class UpdateTableReplicaAutoScalingRequest(_message.Message):
     PROVISIONED_WRITE_CAPACITY_AUTO_SCALING_UPDATE_FIELD_NUMBER: _builtins.int
     REPLICA_UPDATES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the global table, 1 to 1024 characters. Required."""
     @_builtins.property
     def global_secondary_index_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalSecondaryIndexAutoScalingUpdate]:
-        """?"""
+        """Write scaling of global secondary indexes, 1 or more entries, applied in every Region. An empty list is sent as
+        absent.
+        """
 
     @_builtins.property
     def provisioned_write_capacity_auto_scaling_update(self) -> Global___AutoScalingSettingsUpdate:
-        """?"""
+        """Write scaling of the table, applied in every Region."""
 
     @_builtins.property
     def replica_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaAutoScalingUpdate]:
-        """?"""
+        """Read scaling of single replicas, 1 or more entries. An empty list is sent as absent."""
 
     def __init__(
         self,
@@ -62,14 +64,14 @@ Global___UpdateTableReplicaAutoScalingRequest: _TypeAlias = UpdateTableReplicaAu
 
 @_typing.final
 class UpdateTableReplicaAutoScalingResponse(_message.Message):
-    """?"""
+    """Auto scaling of the table once the change is accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_AUTO_SCALING_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_auto_scaling_description(self) -> Global___TableAutoScalingDescription:
-        """?"""
+        """Auto scaling settings of every replica."""
 
     def __init__(
         self,
@@ -86,17 +88,17 @@ Global___UpdateTableReplicaAutoScalingResponse: _TypeAlias = UpdateTableReplicaA
 
 @_typing.final
 class GlobalSecondaryIndexAutoScalingUpdate(_message.Message):
-    """?"""
+    """Write scaling of one global secondary index, applied in every Region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_NAME_FIELD_NUMBER: _builtins.int
     PROVISIONED_WRITE_CAPACITY_AUTO_SCALING_UPDATE_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index to change, 3 to 255 characters."""
     @_builtins.property
     def provisioned_write_capacity_auto_scaling_update(self) -> Global___AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the index's write capacity."""
 
     def __init__(
         self,
@@ -116,7 +118,7 @@ Global___GlobalSecondaryIndexAutoScalingUpdate: _TypeAlias = GlobalSecondaryInde
 
 @_typing.final
 class AutoScalingSettingsUpdate(_message.Message):
-    """?"""
+    """Bounds and policy by which AWS scales one kind of capacity, read or write, of a table or an index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,16 +128,16 @@ class AutoScalingSettingsUpdate(_message.Message):
     AUTO_SCALING_ROLE_ARN_FIELD_NUMBER: _builtins.int
     SCALING_POLICY_UPDATE_FIELD_NUMBER: _builtins.int
     minimum_units: _builtins.int
-    """?"""
+    """Fewest capacity units to scale down to, 1 or more."""
     maximum_units: _builtins.int
-    """?"""
+    """Most capacity units to scale up to, 1 or more and not below minimum_units."""
     auto_scaling_disabled: _builtins.bool
-    """?"""
+    """True turns auto scaling off for this capacity."""
     auto_scaling_role_arn: _builtins.str
-    """?"""
+    """ARN of the IAM role that the scaling policy is set up with, 1 to 1600 characters."""
     @_builtins.property
     def scaling_policy_update(self) -> Global___AutoScalingPolicyUpdate:
-        """?"""
+        """Policy that decides when to scale."""
 
     def __init__(
         self,
@@ -171,17 +173,17 @@ Global___AutoScalingSettingsUpdate: _TypeAlias = AutoScalingSettingsUpdate  # no
 
 @_typing.final
 class AutoScalingPolicyUpdate(_message.Message):
-    """?"""
+    """Scaling policy to create or to replace."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_NAME_FIELD_NUMBER: _builtins.int
     TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_FIELD_NUMBER: _builtins.int
     policy_name: _builtins.str
-    """?"""
+    """Name of the policy, 1 to 256 printable characters."""
     @_builtins.property
     def target_tracking_scaling_policy_configuration(self) -> Global___AutoScalingTargetTrackingScalingPolicyConfigurationUpdate:
-        """?"""
+        """Utilization to aim for, and how quickly to follow it. Required."""
 
     def __init__(
         self,
@@ -201,7 +203,7 @@ Global___AutoScalingPolicyUpdate: _TypeAlias = AutoScalingPolicyUpdate  # noqa: 
 
 @_typing.final
 class AutoScalingTargetTrackingScalingPolicyConfigurationUpdate(_message.Message):
-    """?"""
+    """Target tracking: capacity follows the load so that utilization stays near a target."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -210,13 +212,15 @@ class AutoScalingTargetTrackingScalingPolicyConfigurationUpdate(_message.Message
     SCALE_OUT_COOLDOWN_FIELD_NUMBER: _builtins.int
     TARGET_VALUE_FIELD_NUMBER: _builtins.int
     disable_scale_in: _builtins.bool
-    """?"""
+    """True keeps the policy from ever removing capacity; it then only adds. Default: false."""
     scale_in_cooldown: _builtins.int
-    """?"""
+    """Seconds to wait after removing capacity before removing more. Adding capacity does not wait for it."""
     scale_out_cooldown: _builtins.int
-    """?"""
+    """Seconds to wait after adding capacity before adding more; the capacity already added counts meanwhile."""
     target_value: _builtins.float
-    """?"""
+    """Target for the policy's metric, the percentage of capacity in use. AWS accepts 8.515920e-109 to 1.174271e+108;
+    20 to 90 is sensible. Required.
+    """
     def __init__(
         self,
         *,
@@ -250,7 +254,7 @@ Global___AutoScalingTargetTrackingScalingPolicyConfigurationUpdate: _TypeAlias =
 
 @_typing.final
 class ReplicaAutoScalingUpdate(_message.Message):
-    """?"""
+    """Read scaling to change on the replica of one Region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -258,14 +262,14 @@ class ReplicaAutoScalingUpdate(_message.Message):
     REPLICA_GLOBAL_SECONDARY_INDEX_UPDATES_FIELD_NUMBER: _builtins.int
     REPLICA_PROVISIONED_READ_CAPACITY_AUTO_SCALING_UPDATE_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code of the replica, for example `eu-west-1`. Required."""
     @_builtins.property
     def replica_global_secondary_index_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndexAutoScalingUpdate]:
-        """?"""
+        """Read scaling of the replica's global secondary indexes. An empty list is sent as absent."""
 
     @_builtins.property
     def replica_provisioned_read_capacity_auto_scaling_update(self) -> Global___AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the replica's read capacity."""
 
     def __init__(
         self,
@@ -286,17 +290,17 @@ Global___ReplicaAutoScalingUpdate: _TypeAlias = ReplicaAutoScalingUpdate  # noqa
 
 @_typing.final
 class ReplicaGlobalSecondaryIndexAutoScalingUpdate(_message.Message):
-    """?"""
+    """Read scaling to change on one global secondary index of a replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_NAME_FIELD_NUMBER: _builtins.int
     PROVISIONED_READ_CAPACITY_AUTO_SCALING_UPDATE_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index to change, 3 to 255 characters."""
     @_builtins.property
     def provisioned_read_capacity_auto_scaling_update(self) -> Global___AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the index's read capacity."""
 
     def __init__(
         self,
@@ -316,7 +320,7 @@ Global___ReplicaGlobalSecondaryIndexAutoScalingUpdate: _TypeAlias = ReplicaGloba
 
 @_typing.final
 class TableAutoScalingDescription(_message.Message):
-    """?"""
+    """Auto scaling of a global table, replica by replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -324,12 +328,14 @@ class TableAutoScalingDescription(_message.Message):
     TABLE_STATUS_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     table_status: _builtins.str
-    """?"""
+    """State of the table. One of `CREATING`, `UPDATING`, `DELETING`, `ACTIVE`, `INACCESSIBLE_ENCRYPTION_CREDENTIALS`,
+    `ARCHIVING`, `ARCHIVED`, `REPLICATION_NOT_AUTHORIZED`; AWS may add values.
+    """
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaAutoScalingDescription]:
-        """?"""
+        """Replicas of the table, one entry per Region."""
 
     def __init__(
         self,
@@ -355,7 +361,7 @@ Global___TableAutoScalingDescription: _TypeAlias = TableAutoScalingDescription  
 
 @_typing.final
 class ReplicaAutoScalingDescription(_message.Message):
-    """?"""
+    """Auto scaling of one replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -365,20 +371,23 @@ class ReplicaAutoScalingDescription(_message.Message):
     REPLICA_PROVISIONED_WRITE_CAPACITY_AUTO_SCALING_SETTINGS_FIELD_NUMBER: _builtins.int
     REPLICA_STATUS_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code of the replica."""
     replica_status: _builtins.str
-    """?"""
+    """State of the replica. One of `CREATING`, `CREATION_FAILED`, `UPDATING`, `DELETING`, `ACTIVE`,
+    `REGION_DISABLED`, `INACCESSIBLE_ENCRYPTION_CREDENTIALS`, `ARCHIVING`, `ARCHIVED`,
+    `REPLICATION_NOT_AUTHORIZED`; AWS may add values.
+    """
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndexAutoScalingDescription]:
-        """?"""
+        """Auto scaling of the replica's global secondary indexes. Empty when the table has none."""
 
     @_builtins.property
     def replica_provisioned_read_capacity_auto_scaling_settings(self) -> Global___AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the replica's read capacity. Absent when none is configured."""
 
     @_builtins.property
     def replica_provisioned_write_capacity_auto_scaling_settings(self) -> Global___AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the replica's write capacity. Absent when none is configured."""
 
     def __init__(
         self,
@@ -406,7 +415,7 @@ Global___ReplicaAutoScalingDescription: _TypeAlias = ReplicaAutoScalingDescripti
 
 @_typing.final
 class ReplicaGlobalSecondaryIndexAutoScalingDescription(_message.Message):
-    """?"""
+    """Auto scaling of one global secondary index on a replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -415,16 +424,18 @@ class ReplicaGlobalSecondaryIndexAutoScalingDescription(_message.Message):
     PROVISIONED_READ_CAPACITY_AUTO_SCALING_SETTINGS_FIELD_NUMBER: _builtins.int
     PROVISIONED_WRITE_CAPACITY_AUTO_SCALING_SETTINGS_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     index_status: _builtins.str
-    """?"""
+    """State of the index. One of `CREATING`, `UPDATING`, `DELETING`, `ACTIVE`; AWS may add values. The index serves
+    requests while it is `UPDATING`.
+    """
     @_builtins.property
     def provisioned_read_capacity_auto_scaling_settings(self) -> Global___AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the index's read capacity. Absent when none is configured."""
 
     @_builtins.property
     def provisioned_write_capacity_auto_scaling_settings(self) -> Global___AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the index's write capacity. Absent when none is configured."""
 
     def __init__(
         self,
@@ -451,7 +462,7 @@ Global___ReplicaGlobalSecondaryIndexAutoScalingDescription: _TypeAlias = Replica
 
 @_typing.final
 class AutoScalingSettingsDescription(_message.Message):
-    """?"""
+    """Bounds and policies by which AWS scales one kind of capacity, read or write, of a table or an index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -461,16 +472,16 @@ class AutoScalingSettingsDescription(_message.Message):
     AUTO_SCALING_ROLE_ARN_FIELD_NUMBER: _builtins.int
     SCALING_POLICIES_FIELD_NUMBER: _builtins.int
     minimum_units: _builtins.int
-    """?"""
+    """Fewest capacity units that AWS scales down to."""
     maximum_units: _builtins.int
-    """?"""
+    """Most capacity units that AWS scales up to."""
     auto_scaling_disabled: _builtins.bool
-    """?"""
+    """True when auto scaling is off for this capacity."""
     auto_scaling_role_arn: _builtins.str
-    """?"""
+    """ARN of the IAM role that the scaling policy is set up with."""
     @_builtins.property
     def scaling_policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___AutoScalingPolicyDescription]:
-        """?"""
+        """Policies in force. Empty when there are none."""
 
     def __init__(
         self,
@@ -506,17 +517,17 @@ Global___AutoScalingSettingsDescription: _TypeAlias = AutoScalingSettingsDescrip
 
 @_typing.final
 class AutoScalingPolicyDescription(_message.Message):
-    """?"""
+    """A scaling policy in force."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_NAME_FIELD_NUMBER: _builtins.int
     TARGET_TRACKING_SCALING_POLICY_CONFIGURATION_FIELD_NUMBER: _builtins.int
     policy_name: _builtins.str
-    """?"""
+    """Name of the policy, 1 to 256 printable characters."""
     @_builtins.property
     def target_tracking_scaling_policy_configuration(self) -> Global___AutoScalingTargetTrackingScalingPolicyConfigurationDescription:
-        """?"""
+        """Utilization that the policy aims for, and how quickly it follows it."""
 
     def __init__(
         self,
@@ -536,7 +547,7 @@ Global___AutoScalingPolicyDescription: _TypeAlias = AutoScalingPolicyDescription
 
 @_typing.final
 class AutoScalingTargetTrackingScalingPolicyConfigurationDescription(_message.Message):
-    """?"""
+    """Target tracking as configured: capacity follows the load so that utilization stays near a target."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,13 +556,13 @@ class AutoScalingTargetTrackingScalingPolicyConfigurationDescription(_message.Me
     SCALE_OUT_COOLDOWN_FIELD_NUMBER: _builtins.int
     TARGET_VALUE_FIELD_NUMBER: _builtins.int
     disable_scale_in: _builtins.bool
-    """?"""
+    """True when the policy never removes capacity. Absent means false."""
     scale_in_cooldown: _builtins.int
-    """?"""
+    """Seconds that pass after removing capacity before more is removed. Adding capacity does not wait for it."""
     scale_out_cooldown: _builtins.int
-    """?"""
+    """Seconds that pass after adding capacity before more is added."""
     target_value: _builtins.float
-    """?"""
+    """Target for the policy's metric, the percentage of capacity in use. Always present."""
     def __init__(
         self,
         *,
@@ -585,13 +596,13 @@ Global___AutoScalingTargetTrackingScalingPolicyConfigurationDescription: _TypeAl
 
 @_typing.final
 class DescribeTableReplicaAutoScalingRequest(_message.Message):
-    """?"""
+    """Names the global table whose auto scaling is read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the global table, 1 to 1024 characters. Required."""
     def __init__(
         self,
         *,
@@ -609,14 +620,14 @@ Global___DescribeTableReplicaAutoScalingRequest: _TypeAlias = DescribeTableRepli
 
 @_typing.final
 class DescribeTableReplicaAutoScalingResponse(_message.Message):
-    """?"""
+    """Auto scaling of a global table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_AUTO_SCALING_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_auto_scaling_description(self) -> Global___TableAutoScalingDescription:
-        """?"""
+        """Auto scaling settings of every replica."""
 
     def __init__(
         self,

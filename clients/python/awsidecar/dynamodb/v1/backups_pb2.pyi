@@ -24,16 +24,18 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateBackupRequest(_message.Message):
-    """?"""
+    """Asks for an on-demand backup of a whole table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     BACKUP_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table to back up, 1 to 1,024 characters. Required.
+    NOT_FOUND (TableNotFoundException) when it does not exist.
+    """
     backup_name: _builtins.str
-    """?"""
+    """Name for the new backup, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required."""
     def __init__(
         self,
         *,
@@ -57,14 +59,14 @@ Global___CreateBackupRequest: _TypeAlias = CreateBackupRequest  # noqa: Y015
 
 @_typing.final
 class CreateBackupResponse(_message.Message):
-    """?"""
+    """Carries the new backup, which is made in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BACKUP_DETAILS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def backup_details(self) -> Global___BackupDetails:
-        """?"""
+        """Identity and state of the new backup; its status is normally `CREATING` at this point."""
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ Global___CreateBackupResponse: _TypeAlias = CreateBackupResponse  # noqa: Y015
 
 @_typing.final
 class BackupDetails(_message.Message):
-    """?"""
+    """Identity, size and state of one backup."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -93,22 +95,26 @@ class BackupDetails(_message.Message):
     BACKUP_CREATION_DATE_TIME_FIELD_NUMBER: _builtins.int
     BACKUP_EXPIRY_DATE_TIME_FIELD_NUMBER: _builtins.int
     backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup, 37 to 1,024 characters: its key in every later call. Always present."""
     backup_name: _builtins.str
-    """?"""
+    """Name given to the backup, 3 to 255 characters; several backups may share one name. Always present."""
     backup_size_bytes: _builtins.int
-    """?"""
+    """Size in bytes. AWS refreshes it about every six hours, so it may lag behind or be absent."""
     backup_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `AVAILABLE`, `DELETED`; AWS may add values. Always present.
+    Only an `AVAILABLE` backup can be restored.
+    """
     backup_type: _builtins.str
-    """?"""
+    """Who made it: `USER` (an on-demand call), `SYSTEM` (kept by DynamoDB when a table with point-in-time recovery is
+    deleted) or `AWS_BACKUP` (the AWS Backup service); AWS may add values. Always present.
+    """
     @_builtins.property
     def backup_creation_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the backup was requested. Always present."""
 
     @_builtins.property
     def backup_expiry_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When DynamoDB removes the backup: 35 days after creation for a `SYSTEM` backup. Absent when it does not expire."""
 
     def __init__(
         self,
@@ -150,13 +156,15 @@ Global___BackupDetails: _TypeAlias = BackupDetails  # noqa: Y015
 
 @_typing.final
 class DescribeBackupRequest(_message.Message):
-    """?"""
+    """Asks for one backup and for the table as it was when backed up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BACKUP_ARN_FIELD_NUMBER: _builtins.int
     backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup, 37 to 1,024 characters. Required.
+    NOT_FOUND (BackupNotFoundException) when there is none.
+    """
     def __init__(
         self,
         *,
@@ -174,14 +182,14 @@ Global___DescribeBackupRequest: _TypeAlias = DescribeBackupRequest  # noqa: Y015
 
 @_typing.final
 class DescribeBackupResponse(_message.Message):
-    """?"""
+    """Carries the backup that was asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BACKUP_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def backup_description(self) -> Global___BackupDescription:
-        """?"""
+        """The backup, its source table, and the table's features at backup time."""
 
     def __init__(
         self,
@@ -198,7 +206,7 @@ Global___DescribeBackupResponse: _TypeAlias = DescribeBackupResponse  # noqa: Y0
 
 @_typing.final
 class BackupDescription(_message.Message):
-    """?"""
+    """One backup together with the table it was taken from."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -207,15 +215,15 @@ class BackupDescription(_message.Message):
     SOURCE_TABLE_FEATURE_DETAILS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def backup_details(self) -> Global___BackupDetails:
-        """?"""
+        """Identity, size and state of the backup."""
 
     @_builtins.property
     def source_table_details(self) -> Global___SourceTableDetails:
-        """?"""
+        """Source table as it was when backed up: keys, capacity, size."""
 
     @_builtins.property
     def source_table_feature_details(self) -> Global___SourceTableFeatureDetails:
-        """?"""
+        """Indexes, stream, Time to Live and encryption that the source table had at that moment."""
 
     def __init__(
         self,
@@ -234,7 +242,7 @@ Global___BackupDescription: _TypeAlias = BackupDescription  # noqa: Y015
 
 @_typing.final
 class SourceTableDetails(_message.Message):
-    """?"""
+    """The table a backup was taken from, as it was at that moment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -249,32 +257,32 @@ class SourceTableDetails(_message.Message):
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     BILLING_MODE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the source table, 3 to 255 characters; the table itself may be gone. Always present."""
     table_id: _builtins.str
-    """?"""
+    """Unique id (UUID) of the source table. A table recreated under the same name gets another. Always present."""
     table_arn: _builtins.str
-    """?"""
+    """ARN of the source table, 1 to 1,024 characters."""
     table_size_bytes: _builtins.int
-    """?"""
+    """Approximate size of the table, in bytes."""
     item_count: _builtins.int
-    """?"""
+    """Approximate number of items in the table."""
     billing_mode: _builtins.str
-    """?"""
+    """One of `PROVISIONED`, `PAY_PER_REQUEST`; AWS may add values."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Primary key of the table: a partition key and, for a composite key, a sort key. Never empty."""
 
     @_builtins.property
     def table_creation_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the source table was created. Always present."""
 
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Read and write capacity of the table. Always present; both units are 0 in `PAY_PER_REQUEST` mode."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Ceilings on on-demand reads and writes. Absent when the table had none."""
 
     def __init__(
         self,
@@ -323,7 +331,7 @@ Global___SourceTableDetails: _TypeAlias = SourceTableDetails  # noqa: Y015
 
 @_typing.final
 class SourceTableFeatureDetails(_message.Message):
-    """?"""
+    """Features that were configured on the source table when it was backed up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -335,27 +343,27 @@ class SourceTableFeatureDetails(_message.Message):
     VECTOR_INDEXES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def local_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalSecondaryIndexInfo]:
-        """?"""
+        """Local secondary indexes of the table. Empty when it had none."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalSecondaryIndexInfo]:
-        """?"""
+        """Global secondary indexes of the table. Empty when it had none."""
 
     @_builtins.property
     def stream_description(self) -> _schema_pb2.StreamSpecification:
-        """?"""
+        """DynamoDB Streams settings of the table; for information, since a restore does not apply them."""
 
     @_builtins.property
     def time_to_live_description(self) -> _time_to_live_pb2.TimeToLiveDescription:
-        """?"""
+        """Time to Live settings of the table; for information, since a restore does not apply them."""
 
     @_builtins.property
     def sse_description(self) -> _table_description_pb2.SSEDescription:
-        """?"""
+        """Encryption at rest of the table."""
 
     @_builtins.property
     def vector_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VectorIndexInfo]:
-        """?"""
+        """Vector indexes of the table. Empty when it had none."""
 
     def __init__(
         self,
@@ -377,7 +385,7 @@ Global___SourceTableFeatureDetails: _TypeAlias = SourceTableFeatureDetails  # no
 
 @_typing.final
 class LocalSecondaryIndexInfo(_message.Message):
-    """?"""
+    """One local secondary index, as recorded in a backup."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -385,14 +393,14 @@ class LocalSecondaryIndexInfo(_message.Message):
     KEY_SCHEMA_FIELD_NUMBER: _builtins.int
     PROJECTION_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Key of the index: the table's partition key and the index's own sort key."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes copied into the index besides the table's and the index's keys."""
 
     def __init__(
         self,
@@ -413,7 +421,7 @@ Global___LocalSecondaryIndexInfo: _TypeAlias = LocalSecondaryIndexInfo  # noqa: 
 
 @_typing.final
 class GlobalSecondaryIndexInfo(_message.Message):
-    """?"""
+    """One global secondary index, as recorded in a backup."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -423,22 +431,22 @@ class GlobalSecondaryIndexInfo(_message.Message):
     PROVISIONED_THROUGHPUT_FIELD_NUMBER: _builtins.int
     ON_DEMAND_THROUGHPUT_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Key attributes of the index, each marked `HASH` or `RANGE`."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes copied into the index besides the table's and the index's keys."""
 
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Read and write capacity of the index; both units are 0 in `PAY_PER_REQUEST` mode."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Ceilings on on-demand reads and writes of the index. Absent when it had none."""
 
     def __init__(
         self,
@@ -461,7 +469,7 @@ Global___GlobalSecondaryIndexInfo: _TypeAlias = GlobalSecondaryIndexInfo  # noqa
 
 @_typing.final
 class VectorIndexInfo(_message.Message):
-    """?"""
+    """One vector index, as recorded in a backup."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -472,22 +480,22 @@ class VectorIndexInfo(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DISTANCE_FUNCTION_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     dimensions: _builtins.int
-    """?"""
+    """Number of components in every vector, at least 1."""
     distance_function: _builtins.str
-    """?"""
+    """One of `COSINE`, `DOT_PRODUCT`, `EUCLIDEAN`; AWS may add values."""
     @_builtins.property
     def vector_attribute(self) -> _schema_pb2.VectorAttributeDefinition:
-        """?"""
+        """Attribute that holds the vectors."""
 
     @_builtins.property
     def search_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.SearchSchemaElement]:
-        """?"""
+        """Partition key and inline filter attributes of the index. Empty when it had none."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes copied from the table into the index."""
 
     def __init__(
         self,
@@ -520,13 +528,16 @@ Global___VectorIndexInfo: _TypeAlias = VectorIndexInfo  # noqa: Y015
 
 @_typing.final
 class DeleteBackupRequest(_message.Message):
-    """?"""
+    """Asks to delete one backup."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BACKUP_ARN_FIELD_NUMBER: _builtins.int
     backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup, 37 to 1,024 characters. Required.
+    NOT_FOUND (BackupNotFoundException) when there is none;
+    BackupInUseException while it is being created, deleted or restored.
+    """
     def __init__(
         self,
         *,
@@ -544,14 +555,14 @@ Global___DeleteBackupRequest: _TypeAlias = DeleteBackupRequest  # noqa: Y015
 
 @_typing.final
 class DeleteBackupResponse(_message.Message):
-    """?"""
+    """Carries the backup that was deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BACKUP_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def backup_description(self) -> Global___BackupDescription:
-        """?"""
+        """Last description of the backup, with its source table."""
 
     def __init__(
         self,
@@ -568,7 +579,7 @@ Global___DeleteBackupResponse: _TypeAlias = DeleteBackupResponse  # noqa: Y015
 
 @_typing.final
 class ListBackupsRequest(_message.Message):
-    """?"""
+    """Asks for one page of backups; every filter is optional."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -579,20 +590,22 @@ class ListBackupsRequest(_message.Message):
     EXCLUSIVE_START_BACKUP_ARN_FIELD_NUMBER: _builtins.int
     BACKUP_TYPE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of one table, 1 to 1,024 characters. When absent, backups of all tables are listed."""
     limit: _builtins.int
-    """?"""
+    """Maximum number of backups in the page, 1 to 100. A page also ends at 1 MB."""
     exclusive_start_backup_arn: _builtins.str
-    """?"""
+    """`last_evaluated_backup_arn` of the previous page, 37 to 1,024 characters. Starts at the beginning when absent."""
     backup_type: _builtins.str
-    """?"""
+    """One of `USER`, `SYSTEM`, `AWS_BACKUP`, `ALL` (`USER` and `SYSTEM`); AWS may add values. `USER` when absent.
+    Backups made by AWS Backup are listed by that service's own API.
+    """
     @_builtins.property
     def time_range_lower_bound(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Lists only backups requested at this time or later. No lower bound when absent."""
 
     @_builtins.property
     def time_range_upper_bound(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Lists only backups requested before this time; the bound itself is excluded. No upper bound when absent."""
 
     def __init__(
         self,
@@ -629,17 +642,19 @@ Global___ListBackupsRequest: _TypeAlias = ListBackupsRequest  # noqa: Y015
 
 @_typing.final
 class ListBackupsResponse(_message.Message):
-    """?"""
+    """One page of backups."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BACKUP_SUMMARIES_FIELD_NUMBER: _builtins.int
     LAST_EVALUATED_BACKUP_ARN_FIELD_NUMBER: _builtins.int
     last_evaluated_backup_arn: _builtins.str
-    """?"""
+    """Value for `exclusive_start_backup_arn` of the next request. Only its absence means the last page;
+    when present, the next page may still be empty.
+    """
     @_builtins.property
     def backup_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackupSummary]:
-        """?"""
+        """Backups of this page. May be empty while further pages follow."""
 
     def __init__(
         self,
@@ -659,7 +674,7 @@ Global___ListBackupsResponse: _TypeAlias = ListBackupsResponse  # noqa: Y015
 
 @_typing.final
 class BackupSummary(_message.Message):
-    """?"""
+    """One backup in a listing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -674,28 +689,28 @@ class BackupSummary(_message.Message):
     BACKUP_TYPE_FIELD_NUMBER: _builtins.int
     BACKUP_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the source table, 3 to 255 characters."""
     table_id: _builtins.str
-    """?"""
+    """Unique id (UUID) of the source table."""
     table_arn: _builtins.str
-    """?"""
+    """ARN of the source table, 1 to 1,024 characters."""
     backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup, 37 to 1,024 characters."""
     backup_name: _builtins.str
-    """?"""
+    """Name given to the backup, 3 to 255 characters."""
     backup_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `AVAILABLE`, `DELETED`; AWS may add values."""
     backup_type: _builtins.str
-    """?"""
+    """One of `USER`, `SYSTEM`, `AWS_BACKUP`; AWS may add values."""
     backup_size_bytes: _builtins.int
-    """?"""
+    """Size of the backup, in bytes."""
     @_builtins.property
     def backup_creation_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the backup was requested."""
 
     @_builtins.property
     def backup_expiry_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When DynamoDB removes the backup: 35 days after creation for a `SYSTEM` backup. Absent when it does not expire."""
 
     def __init__(
         self,
@@ -752,7 +767,7 @@ Global___BackupSummary: _TypeAlias = BackupSummary  # noqa: Y015
 
 @_typing.final
 class RestoreTableFromBackupRequest(_message.Message):
-    """?"""
+    """Asks to create a new table from a backup. What is not overridden is taken from the backup."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -766,34 +781,48 @@ class RestoreTableFromBackupRequest(_message.Message):
     SSE_SPECIFICATION_OVERRIDE_FIELD_NUMBER: _builtins.int
     VECTOR_INDEX_OVERRIDE_FIELD_NUMBER: _builtins.int
     target_table_name: _builtins.str
-    """?"""
+    """Name of the table to create, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required.
+    ALREADY_EXISTS (TableAlreadyExistsException) when the name is taken.
+    """
     backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup, 37 to 1,024 characters. Required.
+    NOT_FOUND (BackupNotFoundException) when there is none.
+    """
     billing_mode_override: _builtins.str
-    """?"""
+    """Billing mode of the new table: one of `PROVISIONED`, `PAY_PER_REQUEST`; AWS may add values.
+    As in the backup when absent.
+    """
     @_builtins.property
-    def global_secondary_index_override(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.GlobalSecondaryIndex]:
-        """?"""
+    def global_secondary_index_override(self) -> Global___GlobalSecondaryIndexList:
+        """Global secondary indexes to restore; each must match one in the backup, those left out are not created.
+        An empty list restores none of them; absent restores all.
+        """
 
     @_builtins.property
-    def local_secondary_index_override(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.LocalSecondaryIndex]:
-        """?"""
+    def local_secondary_index_override(self) -> Global___LocalSecondaryIndexList:
+        """Local secondary indexes to restore; each must match one in the backup, those left out are not created.
+        An empty list restores none of them; absent restores all.
+        """
 
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Read and write capacity of the new table, for `PROVISIONED` mode. As in the backup when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Ceilings on on-demand reads, writes or both of the new table; at least one must be set.
+        As in the backup when absent.
+        """
 
     @_builtins.property
     def sse_specification_override(self) -> _schema_pb2.SSESpecification:
-        """?"""
+        """Encryption at rest of the new table. As in the backup when absent."""
 
     @_builtins.property
-    def vector_index_override(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.VectorIndex]:
-        """?"""
+    def vector_index_override(self) -> Global___VectorIndexList:
+        """Vector indexes to restore; each must match one in the backup, those left out are not created.
+        An empty list restores none of them; absent restores all.
+        """
 
     def __init__(
         self,
@@ -801,14 +830,14 @@ class RestoreTableFromBackupRequest(_message.Message):
         target_table_name: _builtins.str | None = ...,
         backup_arn: _builtins.str | None = ...,
         billing_mode_override: _builtins.str | None = ...,
-        global_secondary_index_override: _abc.Iterable[_schema_pb2.GlobalSecondaryIndex] | None = ...,
-        local_secondary_index_override: _abc.Iterable[_schema_pb2.LocalSecondaryIndex] | None = ...,
+        global_secondary_index_override: Global___GlobalSecondaryIndexList | None = ...,
+        local_secondary_index_override: Global___LocalSecondaryIndexList | None = ...,
         provisioned_throughput_override: _schema_pb2.ProvisionedThroughput | None = ...,
         on_demand_throughput_override: _schema_pb2.OnDemandThroughput | None = ...,
         sse_specification_override: _schema_pb2.SSESpecification | None = ...,
-        vector_index_override: _abc.Iterable[_schema_pb2.VectorIndex] | None = ...,
+        vector_index_override: Global___VectorIndexList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backup_arn", b"_backup_arn", "_billing_mode_override", b"_billing_mode_override", "_target_table_name", b"_target_table_name", "backup_arn", b"backup_arn", "billing_mode_override", b"billing_mode_override", "on_demand_throughput_override", b"on_demand_throughput_override", "provisioned_throughput_override", b"provisioned_throughput_override", "sse_specification_override", b"sse_specification_override", "target_table_name", b"target_table_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backup_arn", b"_backup_arn", "_billing_mode_override", b"_billing_mode_override", "_target_table_name", b"_target_table_name", "backup_arn", b"backup_arn", "billing_mode_override", b"billing_mode_override", "global_secondary_index_override", b"global_secondary_index_override", "local_secondary_index_override", b"local_secondary_index_override", "on_demand_throughput_override", b"on_demand_throughput_override", "provisioned_throughput_override", b"provisioned_throughput_override", "sse_specification_override", b"sse_specification_override", "target_table_name", b"target_table_name", "vector_index_override", b"vector_index_override"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_backup_arn", b"_backup_arn", "_billing_mode_override", b"_billing_mode_override", "_target_table_name", b"_target_table_name", "backup_arn", b"backup_arn", "billing_mode_override", b"billing_mode_override", "global_secondary_index_override", b"global_secondary_index_override", "local_secondary_index_override", b"local_secondary_index_override", "on_demand_throughput_override", b"on_demand_throughput_override", "provisioned_throughput_override", b"provisioned_throughput_override", "sse_specification_override", b"sse_specification_override", "target_table_name", b"target_table_name", "vector_index_override", b"vector_index_override"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -829,14 +858,14 @@ Global___RestoreTableFromBackupRequest: _TypeAlias = RestoreTableFromBackupReque
 
 @_typing.final
 class RestoreTableFromBackupResponse(_message.Message):
-    """?"""
+    """Carries the new table, which is filled in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_description(self) -> _table_description_pb2.TableDescription:
-        """?"""
+        """The new table; its status is `CREATING` until the restore is finished."""
 
     def __init__(
         self,
@@ -853,13 +882,15 @@ Global___RestoreTableFromBackupResponse: _TypeAlias = RestoreTableFromBackupResp
 
 @_typing.final
 class DescribeContinuousBackupsRequest(_message.Message):
-    """?"""
+    """Asks for the continuous backup and point-in-time recovery settings of a table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1,024 characters. Required.
+    NOT_FOUND (TableNotFoundException) when it does not exist.
+    """
     def __init__(
         self,
         *,
@@ -877,14 +908,14 @@ Global___DescribeContinuousBackupsRequest: _TypeAlias = DescribeContinuousBackup
 
 @_typing.final
 class DescribeContinuousBackupsResponse(_message.Message):
-    """?"""
+    """Carries the settings that were asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTINUOUS_BACKUPS_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def continuous_backups_description(self) -> Global___ContinuousBackupsDescription:
-        """?"""
+        """Continuous backup and point-in-time recovery settings of the table."""
 
     def __init__(
         self,
@@ -901,17 +932,20 @@ Global___DescribeContinuousBackupsResponse: _TypeAlias = DescribeContinuousBacku
 
 @_typing.final
 class ContinuousBackupsDescription(_message.Message):
-    """?"""
+    """State of continuous backups and of point-in-time recovery on one table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTINUOUS_BACKUPS_STATUS_FIELD_NUMBER: _builtins.int
     POINT_IN_TIME_RECOVERY_DESCRIPTION_FIELD_NUMBER: _builtins.int
     continuous_backups_status: _builtins.str
-    """?"""
+    """One of `ENABLED`, `DISABLED`; AWS may add values. Always present.
+    `ENABLED` on every table by default; whether it can be restored to a past time is told by
+    `point_in_time_recovery_description`.
+    """
     @_builtins.property
     def point_in_time_recovery_description(self) -> Global___PointInTimeRecoveryDescription:
-        """?"""
+        """State and window of point-in-time recovery."""
 
     def __init__(
         self,
@@ -931,7 +965,7 @@ Global___ContinuousBackupsDescription: _TypeAlias = ContinuousBackupsDescription
 
 @_typing.final
 class PointInTimeRecoveryDescription(_message.Message):
-    """?"""
+    """State of point-in-time recovery on a table, and the times it can be restored to."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -940,16 +974,18 @@ class PointInTimeRecoveryDescription(_message.Message):
     EARLIEST_RESTORABLE_DATE_TIME_FIELD_NUMBER: _builtins.int
     LATEST_RESTORABLE_DATE_TIME_FIELD_NUMBER: _builtins.int
     point_in_time_recovery_status: _builtins.str
-    """?"""
+    """One of `ENABLED`, `DISABLED`; AWS may add values."""
     recovery_period_in_days: _builtins.int
-    """?"""
+    """How far back a restore may reach, 1 to 35 days."""
     @_builtins.property
     def earliest_restorable_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Oldest time the table can be restored to. Absent while point-in-time recovery is disabled."""
 
     @_builtins.property
     def latest_restorable_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Newest time the table can be restored to, usually five minutes ago.
+        Absent while point-in-time recovery is disabled.
+        """
 
     def __init__(
         self,
@@ -976,17 +1012,19 @@ Global___PointInTimeRecoveryDescription: _TypeAlias = PointInTimeRecoveryDescrip
 
 @_typing.final
 class UpdateContinuousBackupsRequest(_message.Message):
-    """?"""
+    """Asks to switch point-in-time recovery of a table on or off."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     POINT_IN_TIME_RECOVERY_SPECIFICATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1,024 characters. Required.
+    NOT_FOUND (TableNotFoundException) when it does not exist.
+    """
     @_builtins.property
     def point_in_time_recovery_specification(self) -> Global___PointInTimeRecoverySpecification:
-        """?"""
+        """Wanted state of point-in-time recovery. Required."""
 
     def __init__(
         self,
@@ -1006,14 +1044,14 @@ Global___UpdateContinuousBackupsRequest: _TypeAlias = UpdateContinuousBackupsReq
 
 @_typing.final
 class UpdateContinuousBackupsResponse(_message.Message):
-    """?"""
+    """Carries the settings after the change."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTINUOUS_BACKUPS_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def continuous_backups_description(self) -> Global___ContinuousBackupsDescription:
-        """?"""
+        """Continuous backup and point-in-time recovery settings now in force."""
 
     def __init__(
         self,
@@ -1030,16 +1068,16 @@ Global___UpdateContinuousBackupsResponse: _TypeAlias = UpdateContinuousBackupsRe
 
 @_typing.final
 class PointInTimeRecoverySpecification(_message.Message):
-    """?"""
+    """Wanted state of point-in-time recovery."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POINT_IN_TIME_RECOVERY_ENABLED_FIELD_NUMBER: _builtins.int
     RECOVERY_PERIOD_IN_DAYS_FIELD_NUMBER: _builtins.int
     point_in_time_recovery_enabled: _builtins.bool
-    """?"""
+    """True switches point-in-time recovery on, false switches it off. Required."""
     recovery_period_in_days: _builtins.int
-    """?"""
+    """How far back a restore may reach, 1 to 35 days. 35 when absent."""
     def __init__(
         self,
         *,
@@ -1063,7 +1101,9 @@ Global___PointInTimeRecoverySpecification: _TypeAlias = PointInTimeRecoverySpeci
 
 @_typing.final
 class RestoreTableToPointInTimeRequest(_message.Message):
-    """?"""
+    """Asks to create a new table holding another table's data as of a past time.
+    What is not overridden follows the source table's settings at the time of the call.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1080,42 +1120,61 @@ class RestoreTableToPointInTimeRequest(_message.Message):
     SSE_SPECIFICATION_OVERRIDE_FIELD_NUMBER: _builtins.int
     VECTOR_INDEX_OVERRIDE_FIELD_NUMBER: _builtins.int
     source_table_arn: _builtins.str
-    """?"""
+    """ARN of the table to restore from, 1 to 1,024 characters. Either this or `source_table_name` must be given."""
     source_table_name: _builtins.str
-    """?"""
+    """Name of the table to restore from, 3 to 255 characters. Either this or `source_table_arn` must be given.
+    NOT_FOUND (TableNotFoundException) when it does not exist.
+    """
     target_table_name: _builtins.str
-    """?"""
+    """Name of the table to create, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required.
+    ALREADY_EXISTS (TableAlreadyExistsException) when the name is taken.
+    """
     use_latest_restorable_time: _builtins.bool
-    """?"""
+    """True restores to the latest possible time, usually five minutes ago.
+    Use either this or `restore_date_time`.
+    """
     billing_mode_override: _builtins.str
-    """?"""
+    """Billing mode of the new table: one of `PROVISIONED`, `PAY_PER_REQUEST`; AWS may add values.
+    As on the source table when absent.
+    """
     @_builtins.property
     def restore_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time to restore to, within the table's recovery window; InvalidRestoreTimeException when outside it.
+        Use either this or `use_latest_restorable_time`.
+        """
 
     @_builtins.property
-    def global_secondary_index_override(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.GlobalSecondaryIndex]:
-        """?"""
+    def global_secondary_index_override(self) -> Global___GlobalSecondaryIndexList:
+        """Global secondary indexes to restore; each must match one of the source table, those left out are not created.
+        An empty list restores none of them; absent restores all.
+        An entry with `warm_throughput` set is refused with INVALID_ARGUMENT (ValidationException).
+        """
 
     @_builtins.property
-    def local_secondary_index_override(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.LocalSecondaryIndex]:
-        """?"""
+    def local_secondary_index_override(self) -> Global___LocalSecondaryIndexList:
+        """Local secondary indexes to restore; each must match one of the source table, those left out are not created.
+        An empty list restores none of them; absent restores all.
+        """
 
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Read and write capacity of the new table, for `PROVISIONED` mode. As on the source table when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Ceilings on on-demand reads, writes or both of the new table; at least one must be set.
+        As on the source table when absent.
+        """
 
     @_builtins.property
     def sse_specification_override(self) -> _schema_pb2.SSESpecification:
-        """?"""
+        """Encryption at rest of the new table. As on the source table when absent."""
 
     @_builtins.property
-    def vector_index_override(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.VectorIndex]:
-        """?"""
+    def vector_index_override(self) -> Global___VectorIndexList:
+        """Vector indexes to restore; each must match one of the source table, those left out are not created.
+        An empty list restores none of them; absent restores all.
+        """
 
     def __init__(
         self,
@@ -1126,14 +1185,14 @@ class RestoreTableToPointInTimeRequest(_message.Message):
         use_latest_restorable_time: _builtins.bool | None = ...,
         restore_date_time: _timestamp_pb2.Timestamp | None = ...,
         billing_mode_override: _builtins.str | None = ...,
-        global_secondary_index_override: _abc.Iterable[_schema_pb2.GlobalSecondaryIndex] | None = ...,
-        local_secondary_index_override: _abc.Iterable[_schema_pb2.LocalSecondaryIndex] | None = ...,
+        global_secondary_index_override: Global___GlobalSecondaryIndexList | None = ...,
+        local_secondary_index_override: Global___LocalSecondaryIndexList | None = ...,
         provisioned_throughput_override: _schema_pb2.ProvisionedThroughput | None = ...,
         on_demand_throughput_override: _schema_pb2.OnDemandThroughput | None = ...,
         sse_specification_override: _schema_pb2.SSESpecification | None = ...,
-        vector_index_override: _abc.Iterable[_schema_pb2.VectorIndex] | None = ...,
+        vector_index_override: Global___VectorIndexList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_billing_mode_override", b"_billing_mode_override", "_source_table_arn", b"_source_table_arn", "_source_table_name", b"_source_table_name", "_target_table_name", b"_target_table_name", "_use_latest_restorable_time", b"_use_latest_restorable_time", "billing_mode_override", b"billing_mode_override", "on_demand_throughput_override", b"on_demand_throughput_override", "provisioned_throughput_override", b"provisioned_throughput_override", "restore_date_time", b"restore_date_time", "source_table_arn", b"source_table_arn", "source_table_name", b"source_table_name", "sse_specification_override", b"sse_specification_override", "target_table_name", b"target_table_name", "use_latest_restorable_time", b"use_latest_restorable_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_billing_mode_override", b"_billing_mode_override", "_source_table_arn", b"_source_table_arn", "_source_table_name", b"_source_table_name", "_target_table_name", b"_target_table_name", "_use_latest_restorable_time", b"_use_latest_restorable_time", "billing_mode_override", b"billing_mode_override", "global_secondary_index_override", b"global_secondary_index_override", "local_secondary_index_override", b"local_secondary_index_override", "on_demand_throughput_override", b"on_demand_throughput_override", "provisioned_throughput_override", b"provisioned_throughput_override", "restore_date_time", b"restore_date_time", "source_table_arn", b"source_table_arn", "source_table_name", b"source_table_name", "sse_specification_override", b"sse_specification_override", "target_table_name", b"target_table_name", "use_latest_restorable_time", b"use_latest_restorable_time", "vector_index_override", b"vector_index_override"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_billing_mode_override", b"_billing_mode_override", "_source_table_arn", b"_source_table_arn", "_source_table_name", b"_source_table_name", "_target_table_name", b"_target_table_name", "_use_latest_restorable_time", b"_use_latest_restorable_time", "billing_mode_override", b"billing_mode_override", "global_secondary_index_override", b"global_secondary_index_override", "local_secondary_index_override", b"local_secondary_index_override", "on_demand_throughput_override", b"on_demand_throughput_override", "provisioned_throughput_override", b"provisioned_throughput_override", "restore_date_time", b"restore_date_time", "source_table_arn", b"source_table_arn", "source_table_name", b"source_table_name", "sse_specification_override", b"sse_specification_override", "target_table_name", b"target_table_name", "use_latest_restorable_time", b"use_latest_restorable_time", "vector_index_override", b"vector_index_override"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -1162,14 +1221,14 @@ Global___RestoreTableToPointInTimeRequest: _TypeAlias = RestoreTableToPointInTim
 
 @_typing.final
 class RestoreTableToPointInTimeResponse(_message.Message):
-    """?"""
+    """Carries the new table, which is filled in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_description(self) -> _table_description_pb2.TableDescription:
-        """?"""
+        """The new table; its status is `CREATING` until the restore is finished."""
 
     def __init__(
         self,
@@ -1183,3 +1242,75 @@ class RestoreTableToPointInTimeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RestoreTableToPointInTimeResponse: _TypeAlias = RestoreTableToPointInTimeResponse  # noqa: Y015
+
+@_typing.final
+class GlobalSecondaryIndexList(_message.Message):
+    """A plain list to AWS. Being a message, it tells an empty list (restore none of the global secondary indexes) from absence (all of them)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.GlobalSecondaryIndex]:
+        """The global secondary indexes to restore."""
+
+    def __init__(
+        self,
+        *,
+        indexes: _abc.Iterable[_schema_pb2.GlobalSecondaryIndex] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GlobalSecondaryIndexList: _TypeAlias = GlobalSecondaryIndexList  # noqa: Y015
+
+@_typing.final
+class LocalSecondaryIndexList(_message.Message):
+    """A plain list to AWS. Being a message, it tells an empty list (restore none of the local secondary indexes) from absence (all of them)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.LocalSecondaryIndex]:
+        """The local secondary indexes to restore."""
+
+    def __init__(
+        self,
+        *,
+        indexes: _abc.Iterable[_schema_pb2.LocalSecondaryIndex] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LocalSecondaryIndexList: _TypeAlias = LocalSecondaryIndexList  # noqa: Y015
+
+@_typing.final
+class VectorIndexList(_message.Message):
+    """A plain list to AWS. Being a message, it tells an empty list (restore none of the vector indexes) from absence (all of them)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.VectorIndex]:
+        """The vector indexes to restore."""
+
+    def __init__(
+        self,
+        *,
+        indexes: _abc.Iterable[_schema_pb2.VectorIndex] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["indexes", b"indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VectorIndexList: _TypeAlias = VectorIndexList  # noqa: Y015

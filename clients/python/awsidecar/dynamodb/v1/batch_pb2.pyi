@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class BatchGetItemRequest(_message.Message):
-    """?"""
+    """Asks for up to 100 items of one or more tables, in one call and without atomicity."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -50,10 +50,14 @@ class BatchGetItemRequest(_message.Message):
     REQUEST_ITEMS_FIELD_NUMBER: _builtins.int
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL`, `INDEXES`. Says whether `consumed_capacity` is returned; `INDEXES` adds each
+    table's share, since no index is read.
+    """
     @_builtins.property
     def request_items(self) -> _containers.MessageMap[_builtins.str, Global___KeysAndAttributes]:
-        """?"""
+        """Keys to read, by table name or ARN, each table once. Required. Up to 100 keys in total; more, or a repeated
+        key, is INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ Global___BatchGetItemRequest: _TypeAlias = BatchGetItemRequest  # noqa: Y015
 
 @_typing.final
 class BatchGetItemResponse(_message.Message):
-    """?"""
+    """Carries the items that were read, up to 16 MB, and the keys that were not; success may be partial."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,15 +128,19 @@ class BatchGetItemResponse(_message.Message):
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def responses(self) -> _containers.MessageMap[_builtins.str, Global___ItemList]:
-        """?"""
+        """Items found, by table name or ARN as in the request, in no particular order. Items that do not
+        exist are left out.
+        """
 
     @_builtins.property
     def unprocessed_keys(self) -> _containers.MessageMap[_builtins.str, Global___KeysAndAttributes]:
-        """?"""
+        """Keys not read because of throttling, the 16 MB limit or 1 MB per partition, in the form of `request_items`:
+        send them again, after a growing random delay. Empty when every key was answered.
+        """
 
     @_builtins.property
     def consumed_capacity(self) -> _containers.RepeatedCompositeFieldContainer[_capacity_pb2.ConsumedCapacity]:
-        """?"""
+        """Read capacity by table. Empty unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,
@@ -151,7 +159,7 @@ Global___BatchGetItemResponse: _TypeAlias = BatchGetItemResponse  # noqa: Y015
 
 @_typing.final
 class KeysAndAttributes(_message.Message):
-    """?"""
+    """Names the items to read from one table, and what to return of each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -181,20 +189,29 @@ class KeysAndAttributes(_message.Message):
     PROJECTION_EXPRESSION_FIELD_NUMBER: _builtins.int
     EXPRESSION_ATTRIBUTE_NAMES_FIELD_NUMBER: _builtins.int
     consistent_read: _builtins.bool
-    """?"""
+    """Whether reads of this table see every write acknowledged before them, at twice the cost. Absent or `false`,
+    they are eventually consistent.
+    """
     projection_expression: _builtins.str
-    """?"""
+    """Attributes or document paths to return, separated by commas, up to 4 KB; what an item lacks is left out.
+    Absent, all attributes are returned. Saves transfer, not read units.
+    """
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.Key]:
-        """?"""
+        """Primary keys, 1 to 100 without repetition, each with all its attributes. Required."""
 
     @_builtins.property
     def attributes_to_get(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Legacy: top-level attributes to return, each up to 65535 characters; `projection_expression` replaces it.
+        Mixing legacy members with expressions is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in `projection_expression`, for reserved words and special
+        characters. A placeholder has up to 255 bytes; one that the expression does not use is INVALID_ARGUMENT.
+        Empty means absent.
+        """
 
     def __init__(
         self,
@@ -222,7 +239,7 @@ Global___KeysAndAttributes: _TypeAlias = KeysAndAttributes  # noqa: Y015
 
 @_typing.final
 class BatchWriteItemRequest(_message.Message):
-    """?"""
+    """Asks for up to 25 puts and deletes in one or more tables, without conditions and without atomicity as a whole."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -251,12 +268,18 @@ class BatchWriteItemRequest(_message.Message):
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     RETURN_ITEM_COLLECTION_METRICS_FIELD_NUMBER: _builtins.int
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     return_item_collection_metrics: _builtins.str
-    """?"""
+    """One of `NONE` (default), `SIZE`. With `SIZE`, the response estimates the size of each item collection written
+    to, if the table has a local secondary index.
+    """
     @_builtins.property
     def request_items(self) -> _containers.MessageMap[_builtins.str, Global___WriteRequestList]:
-        """?"""
+        """Writes by table name or ARN. Required. 1 to 25 in total and up to 16 MB; more, or two writes of one item,
+        is INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -282,7 +305,7 @@ Global___BatchWriteItemRequest: _TypeAlias = BatchWriteItemRequest  # noqa: Y015
 
 @_typing.final
 class BatchWriteItemResponse(_message.Message):
-    """?"""
+    """Tells which writes were not done; success may be partial."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,15 +356,19 @@ class BatchWriteItemResponse(_message.Message):
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def unprocessed_items(self) -> _containers.MessageMap[_builtins.str, Global___WriteRequestList]:
-        """?"""
+        """Writes not done, mostly because of throttling, in the form of `request_items`: send them again, after a growing
+        random delay. Empty when every write was done.
+        """
 
     @_builtins.property
     def item_collection_metrics(self) -> _containers.MessageMap[_builtins.str, _capacity_pb2.ItemCollectionMetricsList]:
-        """?"""
+        """Size estimates of the item collections written to, by table. Empty unless `return_item_collection_metrics`
+        is `SIZE` and a table has a local secondary index.
+        """
 
     @_builtins.property
     def consumed_capacity(self) -> _containers.RepeatedCompositeFieldContainer[_capacity_pb2.ConsumedCapacity]:
-        """?"""
+        """Capacity by table. Empty unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,
@@ -360,7 +387,7 @@ Global___BatchWriteItemResponse: _TypeAlias = BatchWriteItemResponse  # noqa: Y0
 
 @_typing.final
 class WriteRequest(_message.Message):
-    """?"""
+    """Holds one write of a batch. Exactly one member must be set, else INVALID_ARGUMENT."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -368,11 +395,11 @@ class WriteRequest(_message.Message):
     DELETE_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def put_request(self) -> Global___PutRequest:
-        """?"""
+        """Creates or replaces an item."""
 
     @_builtins.property
     def delete_request(self) -> Global___DeleteRequest:
-        """?"""
+        """Deletes an item."""
 
     def __init__(
         self,
@@ -390,7 +417,7 @@ Global___WriteRequest: _TypeAlias = WriteRequest  # noqa: Y015
 
 @_typing.final
 class PutRequest(_message.Message):
-    """?"""
+    """Creates an item, or replaces as a whole the one with the same key; takes no condition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -418,7 +445,9 @@ class PutRequest(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All attributes by name, including the whole primary key. Required. Up to 400 KB, names included; index keys
+        must have the types of the table's attribute definitions, else INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -435,7 +464,7 @@ Global___PutRequest: _TypeAlias = PutRequest  # noqa: Y015
 
 @_typing.final
 class DeleteRequest(_message.Message):
-    """?"""
+    """Deletes one item; takes no condition, and a missing item is no error."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -463,7 +492,9 @@ class DeleteRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -480,14 +511,16 @@ Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
 
 @_typing.final
 class ItemList(_message.Message):
-    """?"""
+    """Items of one table. AWS has a plain list in this place; the message exists because a protobuf map cannot hold
+    lists. As a message it keeps presence: an empty list differs from a table that is not in the map.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.Item]:
-        """?"""
+        """Those found, in no particular order."""
 
     def __init__(
         self,
@@ -504,14 +537,16 @@ Global___ItemList: _TypeAlias = ItemList  # noqa: Y015
 
 @_typing.final
 class WriteRequestList(_message.Message):
-    """?"""
+    """Writes to one table. AWS has a plain list in this place; the message exists because a protobuf map cannot hold
+    lists. As a message it keeps presence: an empty list differs from a table that is not in the map.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___WriteRequest]:
-        """?"""
+        """Puts and deletes, 1 to 25, done in no particular order."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class StartBulkPutItemsRequest(_message.Message):
-    """?"""
+    """Asks to write items from objects in S3 into an existing table, in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,20 +32,27 @@ class StartBulkPutItemsRequest(_message.Message):
     MAX_WRITE_REQUEST_UNITS_FIELD_NUMBER: _builtins.int
     PERFORMANCE_TIER_FIELD_NUMBER: _builtins.int
     client_token: _builtins.str
-    """?"""
+    """Idempotency token, any text without `$`, case-sensitive, honoured for 8 hours after the first call.
+    Create it once and send it with every retry: without it, a call sent again may start a second operation.
+    The same token with other parameters is INVALID_ARGUMENT (IdempotentParameterMismatchException).
+    """
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table to write to, 1 to 1,024 characters. Required.
+    NOT_FOUND (ResourceNotFoundException) when it does not exist.
+    """
     max_write_request_units: _builtins.int
-    """?"""
+    """Ceiling on the write rate of this operation, in write request units per second, at least 1,024.
+    It limits nothing else, and the real rate may be lower.
+    """
     performance_tier: _builtins.str
-    """?"""
+    """One of `STANDARD`, `ACCELERATED`; AWS may add values. `STANDARD` when absent."""
     @_builtins.property
     def input_s3_configuration(self) -> Global___InputS3Configuration:
-        """?"""
+        """Objects to read, their format and compression. Required."""
 
     @_builtins.property
     def output_s3_configuration(self) -> Global___OutputS3Configuration:
-        """?"""
+        """Where to report items that were not written, and which of them. Required."""
 
     def __init__(
         self,
@@ -82,14 +89,14 @@ Global___StartBulkPutItemsRequest: _TypeAlias = StartBulkPutItemsRequest  # noqa
 
 @_typing.final
 class StartBulkPutItemsResponse(_message.Message):
-    """?"""
+    """Carries the bulk operation that was started."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_OPERATION_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def bulk_operation_description(self) -> Global___BulkOperationDescription:
-        """?"""
+        """The new operation. Follow it with DescribeBulkOperation. Always present."""
 
     def __init__(
         self,
@@ -106,7 +113,7 @@ Global___StartBulkPutItemsResponse: _TypeAlias = StartBulkPutItemsResponse  # no
 
 @_typing.final
 class InputS3Configuration(_message.Message):
-    """?"""
+    """Objects in S3 that a bulk operation reads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,15 +123,17 @@ class InputS3Configuration(_message.Message):
     INPUT_FORMAT_FIELD_NUMBER: _builtins.int
     INPUT_COMPRESSION_TYPE_FIELD_NUMBER: _builtins.int
     s3_bucket_owner: _builtins.str
-    """?"""
+    """Account id of the bucket's owner, 12 digits. The caller's account when absent."""
     s3_bucket: _builtins.str
-    """?"""
+    """Name of the bucket, at most 255 characters. Required."""
     s3_key_prefix: _builtins.str
-    """?"""
+    """Key prefix, at most 1,024 characters: only objects whose keys begin with it are read.
+    The whole bucket when absent.
+    """
     input_format: _builtins.str
-    """?"""
+    """One of `DYNAMODB_JSON` (one JSON record a line), `ION` (Ion structs in sequence); AWS may add values. Required."""
     input_compression_type: _builtins.str
-    """?"""
+    """One of `GZIP`, `ZSTD`, `NONE`; AWS may add values. `NONE` when absent."""
     def __init__(
         self,
         *,
@@ -163,7 +172,7 @@ Global___InputS3Configuration: _TypeAlias = InputS3Configuration  # noqa: Y015
 
 @_typing.final
 class OutputS3Configuration(_message.Message):
-    """?"""
+    """Where and what a bulk operation reports about items it did not write."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -174,18 +183,23 @@ class OutputS3Configuration(_message.Message):
     S3_SSE_KMS_KEY_ID_FIELD_NUMBER: _builtins.int
     OUTPUT_TYPE_FIELD_NUMBER: _builtins.int
     s3_bucket_owner: _builtins.str
-    """?"""
+    """Account id of the bucket's owner, 12 digits. The caller's account when absent."""
     s3_bucket: _builtins.str
-    """?"""
+    """Name of the bucket that receives the reports, at most 255 characters."""
     s3_key_prefix: _builtins.str
-    """?"""
+    """Key prefix of the reports, at most 1,024 characters. No prefix when absent."""
     s3_sse_algorithm: _builtins.str
-    """?"""
+    """Encryption of the reports: `AES256` (keys of S3) or `KMS` (a KMS key); AWS may add values.
+    The bucket's default encryption when absent.
+    """
     s3_sse_kms_key_id: _builtins.str
-    """?"""
+    """KMS key that encrypts the reports, 1 to 2,048 characters. Belongs to `KMS`; not allowed with `AES256`."""
     @_builtins.property
     def output_type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """What to report, one or both of `ERROR` (input that could not be read or is not a valid item) and
+        `CONDITION_CHECK_FAILURE` (writes whose condition was false, with the existing item if any).
+        AWS may add values. Required.
+        """
 
     def __init__(
         self,
@@ -226,7 +240,7 @@ Global___OutputS3Configuration: _TypeAlias = OutputS3Configuration  # noqa: Y015
 
 @_typing.final
 class BulkOperationDescription(_message.Message):
-    """?"""
+    """One bulk operation: what was asked for, and how far it got."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -248,50 +262,55 @@ class BulkOperationDescription(_message.Message):
     MAX_WRITE_REQUEST_UNITS_FIELD_NUMBER: _builtins.int
     PERFORMANCE_TIER_FIELD_NUMBER: _builtins.int
     bulk_operation_arn: _builtins.str
-    """?"""
+    """ARN of the operation, 37 to 1,024 characters."""
     bulk_operation_status: _builtins.str
-    """?"""
+    """One of `IN_PROGRESS`, `COMPLETED`, `COMPLETED_WITH_ERRORS`, `CANCELLING`, `CANCELLED`, `FAILED`;
+    AWS may add values. `COMPLETED_WITH_ERRORS` means unreadable or invalid input; failed conditions alone still
+    end in `COMPLETED`. `CANCELLED` and `FAILED` undo nothing: items already written stay.
+    """
     client_token: _builtins.str
-    """?"""
+    """Idempotency token of the call that started the operation."""
     processed_item_count: _builtins.int
-    """?"""
+    """Number of items dealt with so far: written, invalid, or stopped by their condition."""
     processed_input_bytes: _builtins.int
-    """?"""
+    """Input read so far, in bytes."""
     total_input_bytes: _builtins.int
-    """?"""
+    """Size of the whole input, in bytes. Absent until AWS has measured it."""
     failed_item_count: _builtins.int
-    """?"""
+    """Number of items that could not be read or were invalid; part of `processed_item_count`.
+    Items stopped by their condition are not counted here.
+    """
     failure_code: _builtins.str
-    """?"""
+    """AWS's code for why the operation ended early. Absent unless the status is `FAILED` or `CANCELLED`."""
     failure_message: _builtins.str
-    """?"""
+    """Why the operation ended early, in words. Absent unless the status is `FAILED` or `CANCELLED`."""
     max_write_request_units: _builtins.int
-    """?"""
+    """Ceiling on the write rate, in write request units per second. Absent when the request set none."""
     performance_tier: _builtins.str
-    """?"""
+    """One of `STANDARD`, `ACCELERATED`; AWS may add values."""
     @_builtins.property
     def table_details(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkOperationTableDetail]:
-        """?"""
+        """Table the operation writes to."""
 
     @_builtins.property
     def input_s3_configuration(self) -> Global___InputS3Configuration:
-        """?"""
+        """Objects the operation reads."""
 
     @_builtins.property
     def output_s3_configuration(self) -> Global___OutputS3Configuration:
-        """?"""
+        """Where the operation reports, and what."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When AWS accepted the operation."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the operation reached its final status. Absent before that."""
 
     @_builtins.property
     def bulk_operation_usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkOperationUsage]:
-        """?"""
+        """Usage so far, by table and index."""
 
     def __init__(
         self,
@@ -367,16 +386,16 @@ Global___BulkOperationDescription: _TypeAlias = BulkOperationDescription  # noqa
 
 @_typing.final
 class BulkOperationTableDetail(_message.Message):
-    """?"""
+    """Table that a bulk operation writes to."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     TABLE_ID_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1,024 characters."""
     table_id: _builtins.str
-    """?"""
+    """Unique id (UUID) of the table."""
     def __init__(
         self,
         *,
@@ -400,7 +419,7 @@ Global___BulkOperationTableDetail: _TypeAlias = BulkOperationTableDetail  # noqa
 
 @_typing.final
 class BulkOperationUsage(_message.Message):
-    """?"""
+    """What a bulk operation has used, for one table and its indexes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -474,24 +493,24 @@ class BulkOperationUsage(_message.Message):
     GLOBAL_SECONDARY_INDEXES_FIELD_NUMBER: _builtins.int
     VECTOR_INDEXES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1,024 characters."""
     bulk_put_bytes: _builtins.int
-    """?"""
+    """Bulk put bytes in total, without those of vector indexes."""
     @_builtins.property
     def table(self) -> Global___BulkOperationBytes:
-        """?"""
+        """Bulk put bytes of the table alone, without its indexes."""
 
     @_builtins.property
     def local_secondary_indexes(self) -> _containers.MessageMap[_builtins.str, Global___BulkOperationBytes]:
-        """?"""
+        """Bulk put bytes of each local secondary index written to, by index name."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.MessageMap[_builtins.str, Global___BulkOperationBytes]:
-        """?"""
+        """Bulk put bytes of each global secondary index written to, by index name."""
 
     @_builtins.property
     def vector_indexes(self) -> _containers.MessageMap[_builtins.str, Global___BulkOperationVectorBytes]:
-        """?"""
+        """Bulk put vector bytes of each vector index written to, by index name."""
 
     def __init__(
         self,
@@ -520,13 +539,13 @@ Global___BulkOperationUsage: _TypeAlias = BulkOperationUsage  # noqa: Y015
 
 @_typing.final
 class BulkOperationBytes(_message.Message):
-    """?"""
+    """Usage of a table, or of one secondary index, by a bulk operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_PUT_BYTES_FIELD_NUMBER: _builtins.int
     bulk_put_bytes: _builtins.int
-    """?"""
+    """Number of bulk put bytes."""
     def __init__(
         self,
         *,
@@ -544,13 +563,13 @@ Global___BulkOperationBytes: _TypeAlias = BulkOperationBytes  # noqa: Y015
 
 @_typing.final
 class BulkOperationVectorBytes(_message.Message):
-    """?"""
+    """Usage of one vector index by a bulk operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_PUT_VECTOR_BYTES_FIELD_NUMBER: _builtins.int
     bulk_put_vector_bytes: _builtins.int
-    """?"""
+    """Number of bulk put vector bytes."""
     def __init__(
         self,
         *,
@@ -568,13 +587,15 @@ Global___BulkOperationVectorBytes: _TypeAlias = BulkOperationVectorBytes  # noqa
 
 @_typing.final
 class DescribeBulkOperationRequest(_message.Message):
-    """?"""
+    """Asks for one bulk operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_OPERATION_ARN_FIELD_NUMBER: _builtins.int
     bulk_operation_arn: _builtins.str
-    """?"""
+    """ARN of the operation, 37 to 1,024 characters. Required.
+    NOT_FOUND (ResourceNotFoundException) when there is none.
+    """
     def __init__(
         self,
         *,
@@ -592,14 +613,14 @@ Global___DescribeBulkOperationRequest: _TypeAlias = DescribeBulkOperationRequest
 
 @_typing.final
 class DescribeBulkOperationResponse(_message.Message):
-    """?"""
+    """Carries the bulk operation that was asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_OPERATION_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def bulk_operation_description(self) -> Global___BulkOperationDescription:
-        """?"""
+        """The operation, its parameters and its progress. Always present."""
 
     def __init__(
         self,
@@ -616,16 +637,16 @@ Global___DescribeBulkOperationResponse: _TypeAlias = DescribeBulkOperationRespon
 
 @_typing.final
 class ListBulkOperationsRequest(_message.Message):
-    """?"""
+    """Asks for one page of the bulk operations of the past 90 days, in this account and region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     max_results: _builtins.int
-    """?"""
+    """Maximum number of operations in the page, 1 to 25. 10 when absent."""
     next_token: _builtins.str
-    """?"""
+    """`next_token` of the previous page, 1 to 1,024 characters. Starts at the beginning when absent."""
     def __init__(
         self,
         *,
@@ -649,17 +670,17 @@ Global___ListBulkOperationsRequest: _TypeAlias = ListBulkOperationsRequest  # no
 
 @_typing.final
 class ListBulkOperationsResponse(_message.Message):
-    """?"""
+    """One page of bulk operations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_OPERATIONS_SUMMARY_LIST_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     next_token: _builtins.str
-    """?"""
+    """Value for `next_token` of the next request. Absent on the last page."""
     @_builtins.property
     def bulk_operations_summary_list(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkOperationSummary]:
-        """?"""
+        """Operations of this page, newest first."""
 
     def __init__(
         self,
@@ -679,7 +700,7 @@ Global___ListBulkOperationsResponse: _TypeAlias = ListBulkOperationsResponse  # 
 
 @_typing.final
 class BulkOperationSummary(_message.Message):
-    """?"""
+    """One bulk operation in a listing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -688,16 +709,18 @@ class BulkOperationSummary(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     bulk_operation_arn: _builtins.str
-    """?"""
+    """ARN of the operation, 37 to 1,024 characters. Always present."""
     bulk_operation_status: _builtins.str
-    """?"""
+    """One of `IN_PROGRESS`, `COMPLETED`, `COMPLETED_WITH_ERRORS`, `CANCELLING`, `CANCELLED`, `FAILED`;
+    AWS may add values. Always present.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When AWS accepted the operation. Always present."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the operation reached its final status. Absent before that."""
 
     def __init__(
         self,
@@ -724,13 +747,15 @@ Global___BulkOperationSummary: _TypeAlias = BulkOperationSummary  # noqa: Y015
 
 @_typing.final
 class CancelBulkOperationRequest(_message.Message):
-    """?"""
+    """Asks to stop a bulk operation. Items already written stay."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_OPERATION_ARN_FIELD_NUMBER: _builtins.int
     bulk_operation_arn: _builtins.str
-    """?"""
+    """ARN of the operation, 37 to 1,024 characters. Required.
+    NOT_FOUND (ResourceNotFoundException) when there is none.
+    """
     def __init__(
         self,
         *,
@@ -748,16 +773,16 @@ Global___CancelBulkOperationRequest: _TypeAlias = CancelBulkOperationRequest  # 
 
 @_typing.final
 class CancelBulkOperationResponse(_message.Message):
-    """?"""
+    """Confirms that the cancellation was accepted; the operation stops in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BULK_OPERATION_ARN_FIELD_NUMBER: _builtins.int
     BULK_OPERATION_STATUS_FIELD_NUMBER: _builtins.int
     bulk_operation_arn: _builtins.str
-    """?"""
+    """ARN of the operation being cancelled. Always present."""
     bulk_operation_status: _builtins.str
-    """?"""
+    """Always present, and `CANCELLING` at this point. DescribeBulkOperation tells when it has become `CANCELLED`."""
     def __init__(
         self,
         *,

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ConsumedCapacity(_message.Message):
-    """?"""
+    """Tells what a call cost in one table and its indexes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -97,28 +97,32 @@ class ConsumedCapacity(_message.Message):
     GLOBAL_SECONDARY_INDEXES_FIELD_NUMBER: _builtins.int
     VECTOR_INDEXES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, or its ARN if the request gave the ARN."""
     capacity_units: _builtins.float
-    """?"""
+    """Total of the table and its indexes; halves are possible, as an eventually consistent read of 4 KB costs 0.5."""
     read_capacity_units: _builtins.float
-    """?"""
+    """Read part of the total. Absent where AWS does not report reads and writes apart."""
     write_capacity_units: _builtins.float
-    """?"""
+    """Write part of the total. Absent where AWS does not report reads and writes apart."""
     @_builtins.property
     def table(self) -> Global___Capacity:
-        """?"""
+        """Share of the table itself. Absent unless `return_consumed_capacity` is `INDEXES`."""
 
     @_builtins.property
     def local_secondary_indexes(self) -> _containers.MessageMap[_builtins.str, Global___Capacity]:
-        """?"""
+        """Share of each local secondary index, by name. Empty unless `return_consumed_capacity` is `INDEXES`
+        and one was used.
+        """
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.MessageMap[_builtins.str, Global___Capacity]:
-        """?"""
+        """Share of each global secondary index, by name. Empty unless `return_consumed_capacity` is `INDEXES`
+        and one was used.
+        """
 
     @_builtins.property
     def vector_indexes(self) -> _containers.MessageMap[_builtins.str, Global___VectorCapacity]:
-        """?"""
+        """Bytes written to or searched in each vector index, by name. Empty when none was affected."""
 
     def __init__(
         self,
@@ -157,7 +161,7 @@ Global___ConsumedCapacity: _TypeAlias = ConsumedCapacity  # noqa: Y015
 
 @_typing.final
 class Capacity(_message.Message):
-    """?"""
+    """Gives the capacity units of one table or index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -165,11 +169,11 @@ class Capacity(_message.Message):
     WRITE_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     read_capacity_units: _builtins.float
-    """?"""
+    """Read part of the units. Absent where AWS does not report reads and writes apart."""
     write_capacity_units: _builtins.float
-    """?"""
+    """Write part of the units. Absent where AWS does not report reads and writes apart."""
     capacity_units: _builtins.float
-    """?"""
+    """All units of this table or index."""
     def __init__(
         self,
         *,
@@ -198,16 +202,16 @@ Global___Capacity: _TypeAlias = Capacity  # noqa: Y015
 
 @_typing.final
 class VectorCapacity(_message.Message):
-    """?"""
+    """Gives what one vector index cost, in bytes instead of capacity units."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VECTOR_SEARCH_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     VECTOR_WRITE_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     vector_search_request_bytes: _builtins.float
-    """?"""
+    """Bytes charged for a search. Absent for writes."""
     vector_write_request_bytes: _builtins.float
-    """?"""
+    """Bytes charged for writing indexed attributes. Absent for searches."""
     def __init__(
         self,
         *,
@@ -231,7 +235,10 @@ Global___VectorCapacity: _TypeAlias = VectorCapacity  # noqa: Y015
 
 @_typing.final
 class ItemCollectionMetrics(_message.Message):
-    """?"""
+    """Estimates the size of one item collection: all items of a table and its local secondary indexes that share
+    a partition key. With such an index a collection is limited to 10 GB; past it, writes that grow it get
+    RESOURCE_EXHAUSTED (ItemCollectionSizeLimitExceededException).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -239,11 +246,11 @@ class ItemCollectionMetrics(_message.Message):
     SIZE_ESTIMATE_RANGE_GB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item_collection_key(self) -> _attribute_value_pb2.Key:
-        """?"""
+        """Partition key of the collection, the same as that of the item written."""
 
     @_builtins.property
     def size_estimate_range_gb(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """?"""
+        """Lower and upper bound in gigabytes, always two numbers. A rough estimate that lags behind."""
 
     def __init__(
         self,
@@ -261,14 +268,16 @@ Global___ItemCollectionMetrics: _TypeAlias = ItemCollectionMetrics  # noqa: Y015
 
 @_typing.final
 class ItemCollectionMetricsList(_message.Message):
-    """?"""
+    """Estimates for one table. AWS has a plain list in this place; the message exists because a protobuf map cannot
+    hold lists. As a message it keeps presence: an empty list differs from a table that is not in the map.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     METRICS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemCollectionMetrics]:
-        """?"""
+        """One entry for each item collection written to."""
 
     def __init__(
         self,

@@ -21,16 +21,16 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DescribeContributorInsightsRequest(_message.Message):
-    """?"""
+    """Names the table or index whose Contributor Insights state is read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     INDEX_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
-    """?"""
+    """Name of a global secondary index, 3 to 255 characters. Absent describes the table itself."""
     def __init__(
         self,
         *,
@@ -54,7 +54,7 @@ Global___DescribeContributorInsightsRequest: _TypeAlias = DescribeContributorIns
 
 @_typing.final
 class DescribeContributorInsightsResponse(_message.Message):
-    """?"""
+    """Contributor Insights state of a table or an index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -66,24 +66,26 @@ class DescribeContributorInsightsResponse(_message.Message):
     FAILURE_EXCEPTION_FIELD_NUMBER: _builtins.int
     CONTRIBUTOR_INSIGHTS_MODE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     index_name: _builtins.str
-    """?"""
+    """Name of the global secondary index. Absent when the answer is about the table itself."""
     contributor_insights_status: _builtins.str
-    """?"""
+    """One of `ENABLING`, `ENABLED`, `DISABLING`, `DISABLED`, `FAILED`; AWS may add values."""
     contributor_insights_mode: _builtins.str
-    """?"""
+    """Keys that are tracked: the most accessed and the most throttled, or only the most throttled. One of
+    `ACCESSED_AND_THROTTLED_KEYS`, `THROTTLED_KEYS`; AWS may add values.
+    """
     @_builtins.property
     def contributor_insights_rule_list(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Names of the CloudWatch rules that DynamoDB made for it. Empty when there are none."""
 
     @_builtins.property
     def last_update_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which the status last changed."""
 
     @_builtins.property
     def failure_exception(self) -> Global___FailureException:
-        """?"""
+        """Reason of the last failure. Absent when nothing has failed."""
 
     def __init__(
         self,
@@ -121,16 +123,18 @@ Global___DescribeContributorInsightsResponse: _TypeAlias = DescribeContributorIn
 
 @_typing.final
 class FailureException(_message.Message):
-    """?"""
+    """Reason why Contributor Insights could not be set up or changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXCEPTION_NAME_FIELD_NUMBER: _builtins.int
     EXCEPTION_DESCRIPTION_FIELD_NUMBER: _builtins.int
     exception_name: _builtins.str
-    """?"""
+    """AWS error name, most often `LimitExceededException` (too many CloudWatch rules in the account),
+    `AccessDeniedException` (rules or service-linked role not permitted) or `InternalServerError`.
+    """
     exception_description: _builtins.str
-    """?"""
+    """Explanation of the failure, as text for people."""
     def __init__(
         self,
         *,
@@ -154,7 +158,7 @@ Global___FailureException: _TypeAlias = FailureException  # noqa: Y015
 
 @_typing.final
 class ListContributorInsightsRequest(_message.Message):
-    """?"""
+    """Selects a page of Contributor Insights states."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,11 +166,11 @@ class ListContributorInsightsRequest(_message.Message):
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table to list with its indexes, 1 to 1024 characters. Absent lists all tables."""
     next_token: _builtins.str
-    """?"""
+    """Token of the previous response, unchanged. Absent for the first page."""
     max_results: _builtins.int
-    """?"""
+    """Most entries to return in a page, up to 100."""
     def __init__(
         self,
         *,
@@ -195,17 +199,17 @@ Global___ListContributorInsightsRequest: _TypeAlias = ListContributorInsightsReq
 
 @_typing.final
 class ListContributorInsightsResponse(_message.Message):
-    """?"""
+    """One page of Contributor Insights states."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRIBUTOR_INSIGHTS_SUMMARIES_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     next_token: _builtins.str
-    """?"""
+    """Token for the next page. Absent on the last page."""
     @_builtins.property
     def contributor_insights_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContributorInsightsSummary]:
-        """?"""
+        """Tables and indexes on this page; empty when there are none."""
 
     def __init__(
         self,
@@ -225,7 +229,7 @@ Global___ListContributorInsightsResponse: _TypeAlias = ListContributorInsightsRe
 
 @_typing.final
 class ContributorInsightsSummary(_message.Message):
-    """?"""
+    """Contributor Insights state of one table or index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -234,13 +238,15 @@ class ContributorInsightsSummary(_message.Message):
     CONTRIBUTOR_INSIGHTS_STATUS_FIELD_NUMBER: _builtins.int
     CONTRIBUTOR_INSIGHTS_MODE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     index_name: _builtins.str
-    """?"""
+    """Name of the global secondary index. Absent when the entry is about the table itself."""
     contributor_insights_status: _builtins.str
-    """?"""
+    """One of `ENABLING`, `ENABLED`, `DISABLING`, `DISABLED`, `FAILED`; AWS may add values."""
     contributor_insights_mode: _builtins.str
-    """?"""
+    """Keys that are tracked: the most accessed and the most throttled, or only the most throttled. One of
+    `ACCESSED_AND_THROTTLED_KEYS`, `THROTTLED_KEYS`; AWS may add values.
+    """
     def __init__(
         self,
         *,
@@ -274,7 +280,7 @@ Global___ContributorInsightsSummary: _TypeAlias = ContributorInsightsSummary  # 
 
 @_typing.final
 class UpdateContributorInsightsRequest(_message.Message):
-    """?"""
+    """Turns Contributor Insights on or off for a table or an index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -283,13 +289,15 @@ class UpdateContributorInsightsRequest(_message.Message):
     CONTRIBUTOR_INSIGHTS_ACTION_FIELD_NUMBER: _builtins.int
     CONTRIBUTOR_INSIGHTS_MODE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
-    """?"""
+    """Name of a global secondary index, 3 to 255 characters. Absent changes the table itself, not its indexes."""
     contributor_insights_action: _builtins.str
-    """?"""
+    """One of `ENABLE`, `DISABLE`; AWS may add values. Required."""
     contributor_insights_mode: _builtins.str
-    """?"""
+    """Keys to track: the most accessed and the most throttled, or only the most throttled. One of
+    `ACCESSED_AND_THROTTLED_KEYS`, `THROTTLED_KEYS`; AWS may add values.
+    """
     def __init__(
         self,
         *,
@@ -323,7 +331,7 @@ Global___UpdateContributorInsightsRequest: _TypeAlias = UpdateContributorInsight
 
 @_typing.final
 class UpdateContributorInsightsResponse(_message.Message):
-    """?"""
+    """Contributor Insights state once the change is accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -332,13 +340,15 @@ class UpdateContributorInsightsResponse(_message.Message):
     CONTRIBUTOR_INSIGHTS_STATUS_FIELD_NUMBER: _builtins.int
     CONTRIBUTOR_INSIGHTS_MODE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     index_name: _builtins.str
-    """?"""
+    """Name of the global secondary index. Absent when the answer is about the table itself."""
     contributor_insights_status: _builtins.str
-    """?"""
+    """Status, usually `ENABLING` or `DISABLING` here. One of `ENABLING`, `ENABLED`, `DISABLING`, `DISABLED`,
+    `FAILED`; AWS may add values.
+    """
     contributor_insights_mode: _builtins.str
-    """?"""
+    """Keys that are tracked from now on. One of `ACCESSED_AND_THROTTLED_KEYS`, `THROTTLED_KEYS`; AWS may add values."""
     def __init__(
         self,
         *,

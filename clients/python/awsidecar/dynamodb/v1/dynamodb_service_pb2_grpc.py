@@ -44,7 +44,13 @@ if _version_not_supported:
 
 
 class DynamoDbServiceStub:
-    """?
+    """Mirrors Amazon DynamoDB: each RPC performs the AWS operation of the same name, with AWS's members, limits and
+    meaning.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing; then AWS is not
+    asked), UNAUTHENTICATED, PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (ThrottlingException,
+    RequestLimitExceeded) or UNAVAILABLE (InternalServerError); what else is usual stands at each RPC.
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    A write that ends in UNAVAILABLE or DEADLINE_EXCEEDED may have happened all the same.
     """
 
     def __init__(self, channel):
@@ -366,438 +372,725 @@ class DynamoDbServiceStub:
 
 
 class DynamoDbServiceServicer:
-    """?
+    """Mirrors Amazon DynamoDB: each RPC performs the AWS operation of the same name, with AWS's members, limits and
+    meaning.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing; then AWS is not
+    asked), UNAUTHENTICATED, PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (ThrottlingException,
+    RequestLimitExceeded) or UNAVAILABLE (InternalServerError); what else is usual stands at each RPC.
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    A write that ends in UNAVAILABLE or DEADLINE_EXCEEDED may have happened all the same.
     """
 
     def GetItem(self, request, context):
-        """?
+        """Returns the item with the given primary key, or a response without an item when there is none.
+        Eventually consistent unless consistent_read is set. Costs half a read unit per 4 KB of item size, a whole one
+        when strongly consistent; a missing item costs the minimum, and a projection saves nothing.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table and with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutItem(self, request, context):
-        """?
+        """Writes a whole item of up to 400 KB: creates it, or replaces the one with the same primary key, attributes and
+        all. A condition_expression such as `attribute_not_exists(pk)` keeps it from replacing.
+        Costs one write unit per 1 KB of the larger of the old and the new item, also when the condition fails.
+        Idempotent without a condition; with one, a resent call may fail against its own first success.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+        TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+        with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+        a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+        and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateItem(self, request, context):
-        """?
+        """Changes single attributes of an item, and creates the item if there is none. Conditional with
+        condition_expression.
+        Costs one write unit per 1 KB of the larger of the item before and after, however little changes. Not
+        idempotent where the new value depends on the old (`ADD`, counters, list_append): a resent call may apply it
+        twice.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+        TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+        with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+        a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+        and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateItem.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteItem(self, request, context):
-        """?
+        """Deletes the item with the given primary key; succeeds also when there is none. Conditional with
+        condition_expression.
+        Costs one write unit per 1 KB of the deleted item, at least one. Idempotent without a condition.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+        TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+        with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+        a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+        and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteItem.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetItem(self, request, context):
-        """?
+        """Returns up to 100 items, 16 MB in all, from one or more tables. Keeps no order and leaves missing items out.
+        The answer may be partial: keys not read, for size (also above 1 MB from one partition) or throttling, come
+        back in unprocessed_keys, to be asked for again after a growing pause. Each item costs what GetItem costs;
+        consistency is chosen per table.
+        Fails with INVALID_ARGUMENT (ValidationException) above 100 keys or for a key asked for twice, with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be read, and with
+        ResourceNotFoundException (NOT_FOUND) if any table is unknown.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchWriteItem(self, request, context):
-        """?
+        """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
+        Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
+        sent again after a growing pause. Each item costs what PutItem or DeleteItem costs. Sending the same batch
+        again is harmless unless others write the same items meanwhile.
+        Fails with INVALID_ARGUMENT (ValidationException), and writes nothing, above 25 operations or for the same item
+        twice; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be written;
+        with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
+        or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Query(self, request, context):
-        """?
+        """Returns the items of one partition key value of a table or an index, in sort key order, a page at a time.
+        A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+        come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+        set, which a global secondary index refuses. Costs read units for all that is read, not for what the filter
+        leaves.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Scan(self, request, context):
-        """?
+        """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
+        A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+        come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+        set, which a global secondary index refuses. Costs read units for all that is read: the whole table, if carried
+        through.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransactGetItems(self, request, context):
-        """?
+        """Returns up to 100 items, 4 MB in all, as they were at one moment, from tables of one account and Region.
+        Indexes cannot be read. Costs two read units per 4 KB of each item.
+        Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when an item is
+        being written or capacity is short; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactGetItems.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransactWriteItems(self, request, context):
-        """?
+        """Performs up to 100 puts, updates, deletes and condition checks, 4 MB in all, either all or none. All tables
+        must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
+        each item.
+        Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
+        is a new transaction. Create the token once and keep it over all attempts.
+        Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
+        is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
+        (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
+        the first call with the token still runs; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExecuteStatement(self, request, context):
-        """?
+        """Executes one PartiQL statement: a `SELECT`, or an `INSERT`, `UPDATE` or `DELETE` of one item.
+        A `SELECT` returns a page of up to 1 MB or `limit` items read before the filter; go on with next_token while
+        there is one. Without an equality or `IN` condition on the partition key it scans the whole table. Costs what
+        the item operations cost.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when a write's condition is false, with
+        DuplicateItemException (ALREADY_EXISTS) when an inserted item exists, with TransactionConflictException
+        (ABORTED) when a transaction is in the way, with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED),
+        with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchExecuteStatement(self, request, context):
-        """?
+        """Executes up to 25 PartiQL statements, either all reads or all writes. A read must give the whole primary key
+        and so returns at most one item. The batch is not atomic.
+        An OK status does not mean that every statement worked: look for `error` in each of the responses, which are in
+        request order. Beyond the errors common to all RPCs, the call as a whole has none of its own.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExecuteTransaction(self, request, context):
-        """?
+        """Executes up to 100 PartiQL statements, either all reads or all writes, as one transaction: all or none.
+        `EXISTS` checks a condition on an item that is not changed. Costs what TransactGetItems or TransactWriteItems
+        costs.
+        Writes are idempotent with client_request_token, for 10 minutes after the first call finished.
+        Fails with TransactionCanceledException (ABORTED), one reason per statement in the error details; with
+        IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another request before; with
+        TransactionInProgressException while the first call with the token still runs; with ResourceNotFoundException
+        (NOT_FOUND) for an unknown table; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when
+        throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteTransaction.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchVectors(self, request, context):
-        """?
+        """Returns the items of a vector index nearest to the given vector, best first, top_k of them at most; no pages.
+        A score is a distance for `COSINE` (0 to 2) and `EUCLIDEAN`, where lower is nearer; for `DOT_PRODUCT` higher is
+        nearer. The vector must have the index's number of dimensions, at most 4096.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateTable(self, request, context):
-        """?
+        """Creates a table, with its indexes. Returns at once with status `CREATING`; reads and writes work when
+        DescribeTable shows `ACTIVE`. Names are unique per account and Region. Tables with secondary indexes must be
+        created one after the other.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when the account has too many tables, or too many of them being created, changed or
+        deleted at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeTable(self, request, context):
-        """?
+        """Returns status, keys, indexes, size and settings of a table. Eventually consistent: right after CreateTable it
+        may fail with ResourceNotFoundException (NOT_FOUND), so try again after a few seconds.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTable(self, request, context):
-        """?
+        """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
+        cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
+        Returns at once with status `UPDATING`; until it is `ACTIVE` again, another change fails with
+        ResourceInUseException (FAILED_PRECONDITION).
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTable(self, request, context):
-        """?
+        """Deletes a table with all its items and indexes. Returns at once with status `DELETING`; the data may be
+        readable a little longer, and the stream for 24 hours. Deleting again while `DELETING` is no error.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is `CREATING` or `UPDATING`, with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTables(self, request, context):
-        """?
+        """Lists the names of the tables of the account in this Region, up to 100 a page.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTables.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeLimits(self, request, context):
-        """?
+        """Returns the read and write capacity that the account may provision in this Region, in all and for a single
+        table. Meant to be called now and then: more than once a minute may be throttled (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeLimits.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeEndpoints(self, request, context):
-        """?
+        """Returns AWS's regional DynamoDB endpoint and how long it may be cached. Callers of the sidecar need it only to
+        look: the sidecar finds its endpoints itself.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeEndpoints.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTimeToLive(self, request, context):
-        """?
+        """Turns Time to Live on or off for a table. The change takes up to an hour, in which another one fails with
+        ValidationException (INVALID_ARGUMENT).
+        AWS deletes an expired item typically within two days, using no write capacity; until then, reads return it.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTimeToLive.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeTimeToLive(self, request, context):
-        """?
+        """Returns whether Time to Live is on for a table, and the attribute that holds the expiry time.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTimeToLive.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTableReplicaAutoScaling(self, request, context):
-        """?
+        """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTableReplicaAutoScaling.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeTableReplicaAutoScaling(self, request, context):
-        """?
+        """Returns the auto scaling of a global table of the current version (2019.11.21), Region by Region.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTableReplicaAutoScaling.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateBackup(self, request, context):
-        """?
+        """Takes an on-demand backup of a whole table, with its indexes and capacity settings. Uses none of the table's
+        capacity; ready to restore within minutes. Writes within about a minute of the call may or may not be in it. At
+        most 50 calls a second.
+        Fails with TableNotFoundException (NOT_FOUND), TableInUseException or BackupInUseException
+        (FAILED_PRECONDITION), LimitExceededException (RESOURCE_EXHAUSTED), or ContinuousBackupsUnavailableException
+        when continuous backups are not yet on.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateBackup.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeBackup(self, request, context):
-        """?
+        """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
+        Fails with BackupNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBackup(self, request, context):
-        """?
+        """Deletes a backup. At most 10 calls a second.
+        Fails with BackupNotFoundException (NOT_FOUND), BackupInUseException (FAILED_PRECONDITION) while it is made or
+        restored, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteBackup.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBackups(self, request, context):
-        """?
+        """Lists the backups of the account in this Region, or of one table, a page at a time. Those made by the service
+        AWS Backup are not in the list. At most 5 calls a second.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBackups.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreTableFromBackup(self, request, context):
-        """?
+        """Creates a new table from a backup. Returns at once; the table is usable when it is `ACTIVE`. Auto scaling, IAM
+        policies, alarms, tags, stream and Time to Live are not restored. At most 10 calls a second and 50 restores at
+        once in an account.
+        Fails with TableAlreadyExistsException (ALREADY_EXISTS), BackupNotFoundException (NOT_FOUND),
+        TableInUseException or BackupInUseException (FAILED_PRECONDITION), or LimitExceededException
+        (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableFromBackup.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeContinuousBackups(self, request, context):
-        """?
+        """Returns whether point-in-time recovery is on for a table, and the span of time it can be restored to; that ends
+        some five minutes before now. At most 10 calls a second.
+        Fails with TableNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContinuousBackups.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateContinuousBackups(self, request, context):
-        """?
+        """Turns point-in-time recovery on or off for a table, with a window of 1 to 35 days.
+        Fails with TableNotFoundException (NOT_FOUND), or with ContinuousBackupsUnavailableException when continuous
+        backups are not yet on, as on a table just created.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContinuousBackups.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreTableToPointInTime(self, request, context):
-        """?
+        """Creates a new table with the content that another had at a moment of its recovery window, up to 35 days back.
+        Returns at once; the table is usable when it is `ACTIVE`. Settings are those the source has now; auto scaling,
+        IAM policies, alarms, tags, stream, Time to Live and point-in-time recovery are not restored. At most 50
+        restores at once in an account.
+        Fails with InvalidRestoreTimeException for a moment outside the window, PointInTimeRecoveryUnavailableException
+        when it is off, TableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND),
+        TableInUseException (FAILED_PRECONDITION), or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableToPointInTime.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportTableToPointInTime(self, request, context):
-        """?
+        """Exports a table to Amazon S3 as it was at a moment of its recovery window, or the changes between two moments.
+        Needs point-in-time recovery; uses none of the table's capacity. Returns at once; DescribeExport tells when it
+        is done.
+        Idempotent with client_token, for 8 hours.
+        Fails with PointInTimeRecoveryUnavailableException when recovery is off, InvalidExportTimeException for a time
+        outside the window, ExportConflictException, TableNotFoundException (NOT_FOUND), or LimitExceededException
+        (RESOURCE_EXHAUSTED) when too much is being exported at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeExport(self, request, context):
-        """?
+        """Returns the state of an export.
+        Fails with ExportNotFoundException (NOT_FOUND), or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeExport.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListExports(self, request, context):
-        """?
+        """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
+        Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListExports.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportTable(self, request, context):
-        """?
+        """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
+        StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
+        hours.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+        LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeImport(self, request, context):
-        """?
+        """Returns the state of an import.
+        Fails with ImportNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListImports(self, request, context):
-        """?
+        """Lists the imports of the last 90 days, up to 25 a page.
+        Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListImports.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartBulkPutItems(self, request, context):
-        """?
+        """Starts writing items from Amazon S3 into an existing table. Returns at once; DescribeBulkOperation tells how
+        far it is.
+        Idempotent with client_token: for 8 hours, the same token and request return the same operation.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, ResourceInUseException
+        (FAILED_PRECONDITION), IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another
+        request before, or LimitExceededException (RESOURCE_EXHAUSTED) when too many operations run at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_StartBulkPutItems.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeBulkOperation(self, request, context):
-        """?
+        """Returns the state and the counts of a bulk operation.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBulkOperation.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBulkOperations(self, request, context):
-        """?
+        """Lists the bulk operations of the account in this Region that started in the last 90 days, newest first, up to
+        25 a page.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBulkOperations.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelBulkOperation(self, request, context):
-        """?
+        """Asks a running bulk operation to stop. Returns before it has; items already written stay. DescribeBulkOperation
+        tells when it has ended.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancelBulkOperation.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateGlobalTable(self, request, context):
-        """?
+        """Joins tables of the same name in several Regions into a global table. Each must be empty, with the same key and
+        with a stream of new and old images.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are made
+        with UpdateTable.
+        Fails with GlobalTableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND), or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateGlobalTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeGlobalTable(self, request, context):
-        """?
+        """Returns the state and the replicas of a global table.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+        described by DescribeTable.
+        Fails with GlobalTableNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGlobalTable(self, request, context):
-        """?
+        """Adds replicas to a global table, or removes them. A table to be added must be empty, with the same name, key
+        and write capacity, and with its stream on.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+        with UpdateTable.
+        Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or TableNotFoundException
+        (NOT_FOUND), or ReplicaAlreadyExistsException (ALREADY_EXISTS).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTable.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListGlobalTables(self, request, context):
-        """?
+        """Lists the global tables that have a replica in a Region, a page at a time.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are not
+        listed.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListGlobalTables.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeGlobalTableSettings(self, request, context):
-        """?
+        """Returns capacity, scaling and index settings of a global table, Region by Region.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+        described by DescribeTable and DescribeTableReplicaAutoScaling.
+        Fails with GlobalTableNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTableSettings.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGlobalTableSettings(self, request, context):
-        """?
+        """Changes capacity, scaling and index settings of a global table, for all replicas or for single ones.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+        with UpdateTable and UpdateTableReplicaAutoScaling.
+        Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or IndexNotFoundException
+        (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTableSettings.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EnableKinesisStreamingDestination(self, request, context):
-        """?
+        """Starts sending the item changes of a table to a Kinesis data stream. Returns at once, usually with `ENABLING`;
+        DescribeKinesisStreamingDestination tells when it is `ACTIVE`. Changes from before are not sent.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+        (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_EnableKinesisStreamingDestination.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DisableKinesisStreamingDestination(self, request, context):
-        """?
+        """Stops sending the item changes of a table to a Kinesis data stream. Neither of them is deleted.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+        (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DisableKinesisStreamingDestination.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateKinesisStreamingDestination(self, request, context):
-        """?
+        """Changes the timestamp precision of the records that a table sends to a Kinesis data stream.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+        (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateKinesisStreamingDestination.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeKinesisStreamingDestination(self, request, context):
-        """?
+        """Returns the Kinesis data streams that a table sends its item changes to, and the state of each.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeKinesisStreamingDestination.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeContributorInsights(self, request, context):
-        """?
+        """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
+        failed if it did.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListContributorInsights(self, request, context):
-        """?
+        """Lists the Contributor Insights state of tables and their global secondary indexes, a page at a time.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListContributorInsights.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateContributorInsights(self, request, context):
-        """?
+        """Turns CloudWatch Contributor Insights on or off for a table or a global secondary index. Returns before the
+        change is done. The graphs show key values in plain text: leave it off where keys must stay encrypted.
+        CloudWatch charges for it.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContributorInsights.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TagResource(self, request, context):
-        """?
+        """Adds tags to a table, replacing the values of keys that are there already. ListTagsOfResource shows it after a
+        few seconds.
+        At most 5 calls a second per account, and 50 tags on a table. Idempotent.
+        Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TagResource.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UntagResource(self, request, context):
-        """?
+        """Removes tags by key; keys that are not there are no error. ListTagsOfResource shows it after a few seconds. At
+        most 5 calls a second per account. Idempotent.
+        Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UntagResource.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTagsOfResource(self, request, context):
-        """?
+        """Lists the tags of a table, a page at a time. Eventually consistent. At most 10 calls a second per account.
+        Fails with ResourceNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTagsOfResource.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetResourcePolicy(self, request, context):
-        """?
+        """Returns the resource policy of a table or a stream. Eventually consistent: for some seconds after a change it
+        may return the policy from before, or none.
+        Fails with PolicyNotFoundException (NOT_FOUND) when there is no policy, and with ResourceNotFoundException
+        (NOT_FOUND) for an unknown table or stream.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetResourcePolicy.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutResourcePolicy(self, request, context):
-        """?
+        """Attaches a resource policy to a table or a stream, replacing the one there. Takes effect after a few seconds.
+        Idempotent: the same document again returns the same revision.
+        Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+        ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+        (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutResourcePolicy.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteResourcePolicy(self, request, context):
-        """?
+        """Removes the resource policy of a table or a stream. Takes effect after a few seconds. Idempotent, and no error
+        when there is none, unless expected_revision_id is given. The root user of the account can always do it,
+        whatever the policy says.
+        Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+        ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+        (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteResourcePolicy.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1125,7 +1418,13 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DynamoDbService:
-    """?
+    """Mirrors Amazon DynamoDB: each RPC performs the AWS operation of the same name, with AWS's members, limits and
+    meaning.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing; then AWS is not
+    asked), UNAUTHENTICATED, PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (ThrottlingException,
+    RequestLimitExceeded) or UNAVAILABLE (InternalServerError); what else is usual stands at each RPC.
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    A write that ends in UNAVAILABLE or DEADLINE_EXCEEDED may have happened all the same.
     """
 
     @staticmethod

@@ -45,269 +45,976 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DynamoDbServiceStub:
-    """?"""
+    """Mirrors Amazon DynamoDB: each RPC performs the AWS operation of the same name, with AWS's members, limits and
+    meaning.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing; then AWS is not
+    asked), UNAUTHENTICATED, PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (ThrottlingException,
+    RequestLimitExceeded) or UNAVAILABLE (InternalServerError); what else is usual stands at each RPC.
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    A write that ends in UNAVAILABLE or DEADLINE_EXCEEDED may have happened all the same.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DynamoDbServiceAsyncStub: ...
     GetItem: _grpc.UnaryUnaryMultiCallable[_items_pb2.GetItemRequest, _items_pb2.GetItemResponse]
-    """?"""
+    """Returns the item with the given primary key, or a response without an item when there is none.
+    Eventually consistent unless consistent_read is set. Costs half a read unit per 4 KB of item size, a whole one
+    when strongly consistent; a missing item costs the minimum, and a projection saves nothing.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table and with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html
+    """
     PutItem: _grpc.UnaryUnaryMultiCallable[_items_pb2.PutItemRequest, _items_pb2.PutItemResponse]
-    """?"""
+    """Writes a whole item of up to 400 KB: creates it, or replaces the one with the same primary key, attributes and
+    all. A condition_expression such as `attribute_not_exists(pk)` keeps it from replacing.
+    Costs one write unit per 1 KB of the larger of the old and the new item, also when the condition fails.
+    Idempotent without a condition; with one, a resent call may fail against its own first success.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+    TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+    with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+    a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+    and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html
+    """
     UpdateItem: _grpc.UnaryUnaryMultiCallable[_items_pb2.UpdateItemRequest, _items_pb2.UpdateItemResponse]
-    """?"""
+    """Changes single attributes of an item, and creates the item if there is none. Conditional with
+    condition_expression.
+    Costs one write unit per 1 KB of the larger of the item before and after, however little changes. Not
+    idempotent where the new value depends on the old (`ADD`, counters, list_append): a resent call may apply it
+    twice.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+    TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+    with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+    a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+    and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateItem.html
+    """
     DeleteItem: _grpc.UnaryUnaryMultiCallable[_items_pb2.DeleteItemRequest, _items_pb2.DeleteItemResponse]
-    """?"""
+    """Deletes the item with the given primary key; succeeds also when there is none. Conditional with
+    condition_expression.
+    Costs one write unit per 1 KB of the deleted item, at least one. Idempotent without a condition.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+    TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+    with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+    a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+    and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteItem.html
+    """
     BatchGetItem: _grpc.UnaryUnaryMultiCallable[_batch_pb2.BatchGetItemRequest, _batch_pb2.BatchGetItemResponse]
-    """?"""
+    """Returns up to 100 items, 16 MB in all, from one or more tables. Keeps no order and leaves missing items out.
+    The answer may be partial: keys not read, for size (also above 1 MB from one partition) or throttling, come
+    back in unprocessed_keys, to be asked for again after a growing pause. Each item costs what GetItem costs;
+    consistency is chosen per table.
+    Fails with INVALID_ARGUMENT (ValidationException) above 100 keys or for a key asked for twice, with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be read, and with
+    ResourceNotFoundException (NOT_FOUND) if any table is unknown.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
     BatchWriteItem: _grpc.UnaryUnaryMultiCallable[_batch_pb2.BatchWriteItemRequest, _batch_pb2.BatchWriteItemResponse]
-    """?"""
+    """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
+    Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
+    sent again after a growing pause. Each item costs what PutItem or DeleteItem costs. Sending the same batch
+    again is harmless unless others write the same items meanwhile.
+    Fails with INVALID_ARGUMENT (ValidationException), and writes nothing, above 25 operations or for the same item
+    twice; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be written;
+    with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
+    or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+    """
     Query: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]
-    """?"""
+    """Returns the items of one partition key value of a table or an index, in sort key order, a page at a time.
+    A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+    come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+    set, which a global secondary index refuses. Costs read units for all that is read, not for what the filter
+    leaves.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
+    """
     Scan: _grpc.UnaryUnaryMultiCallable[_query_pb2.ScanRequest, _query_pb2.ScanResponse]
-    """?"""
+    """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
+    A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+    come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+    set, which a global secondary index refuses. Costs read units for all that is read: the whole table, if carried
+    through.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+    """
     TransactGetItems: _grpc.UnaryUnaryMultiCallable[_transactions_pb2.TransactGetItemsRequest, _transactions_pb2.TransactGetItemsResponse]
-    """?"""
+    """Returns up to 100 items, 4 MB in all, as they were at one moment, from tables of one account and Region.
+    Indexes cannot be read. Costs two read units per 4 KB of each item.
+    Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when an item is
+    being written or capacity is short; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactGetItems.html
+    """
     TransactWriteItems: _grpc.UnaryUnaryMultiCallable[_transactions_pb2.TransactWriteItemsRequest, _transactions_pb2.TransactWriteItemsResponse]
-    """?"""
+    """Performs up to 100 puts, updates, deletes and condition checks, 4 MB in all, either all or none. All tables
+    must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
+    each item.
+    Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
+    is a new transaction. Create the token once and keep it over all attempts.
+    Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
+    is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
+    (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
+    the first call with the token still runs; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+    """
     ExecuteStatement: _grpc.UnaryUnaryMultiCallable[_partiql_pb2.ExecuteStatementRequest, _partiql_pb2.ExecuteStatementResponse]
-    """?"""
+    """Executes one PartiQL statement: a `SELECT`, or an `INSERT`, `UPDATE` or `DELETE` of one item.
+    A `SELECT` returns a page of up to 1 MB or `limit` items read before the filter; go on with next_token while
+    there is one. Without an equality or `IN` condition on the partition key it scans the whole table. Costs what
+    the item operations cost.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when a write's condition is false, with
+    DuplicateItemException (ALREADY_EXISTS) when an inserted item exists, with TransactionConflictException
+    (ABORTED) when a transaction is in the way, with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED),
+    with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+    """
     BatchExecuteStatement: _grpc.UnaryUnaryMultiCallable[_partiql_pb2.BatchExecuteStatementRequest, _partiql_pb2.BatchExecuteStatementResponse]
-    """?"""
+    """Executes up to 25 PartiQL statements, either all reads or all writes. A read must give the whole primary key
+    and so returns at most one item. The batch is not atomic.
+    An OK status does not mean that every statement worked: look for `error` in each of the responses, which are in
+    request order. Beyond the errors common to all RPCs, the call as a whole has none of its own.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
+    """
     ExecuteTransaction: _grpc.UnaryUnaryMultiCallable[_partiql_pb2.ExecuteTransactionRequest, _partiql_pb2.ExecuteTransactionResponse]
-    """?"""
+    """Executes up to 100 PartiQL statements, either all reads or all writes, as one transaction: all or none.
+    `EXISTS` checks a condition on an item that is not changed. Costs what TransactGetItems or TransactWriteItems
+    costs.
+    Writes are idempotent with client_request_token, for 10 minutes after the first call finished.
+    Fails with TransactionCanceledException (ABORTED), one reason per statement in the error details; with
+    IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another request before; with
+    TransactionInProgressException while the first call with the token still runs; with ResourceNotFoundException
+    (NOT_FOUND) for an unknown table; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when
+    throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteTransaction.html
+    """
     SearchVectors: _grpc.UnaryUnaryMultiCallable[_vector_search_pb2.SearchVectorsRequest, _vector_search_pb2.SearchVectorsResponse]
-    """?"""
+    """Returns the items of a vector index nearest to the given vector, best first, top_k of them at most; no pages.
+    A score is a distance for `COSINE` (0 to 2) and `EUCLIDEAN`, where lower is nearer; for `DOT_PRODUCT` higher is
+    nearer. The vector must have the index's number of dimensions, at most 4096.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+    """
     CreateTable: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CreateTableRequest, _tables_pb2.CreateTableResponse]
-    """?"""
+    """Creates a table, with its indexes. Returns at once with status `CREATING`; reads and writes work when
+    DescribeTable shows `ACTIVE`. Names are unique per account and Region. Tables with secondary indexes must be
+    created one after the other.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when the account has too many tables, or too many of them being created, changed or
+    deleted at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html
+    """
     DescribeTable: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTableRequest, _tables_pb2.DescribeTableResponse]
-    """?"""
+    """Returns status, keys, indexes, size and settings of a table. Eventually consistent: right after CreateTable it
+    may fail with ResourceNotFoundException (NOT_FOUND), so try again after a few seconds.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
+    """
     UpdateTable: _grpc.UnaryUnaryMultiCallable[_tables_pb2.UpdateTableRequest, _tables_pb2.UpdateTableResponse]
-    """?"""
+    """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
+    cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
+    Returns at once with status `UPDATING`; until it is `ACTIVE` again, another change fails with
+    ResourceInUseException (FAILED_PRECONDITION).
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
+    """
     DeleteTable: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DeleteTableRequest, _tables_pb2.DeleteTableResponse]
-    """?"""
+    """Deletes a table with all its items and indexes. Returns at once with status `DELETING`; the data may be
+    readable a little longer, and the stream for 24 hours. Deleting again while `DELETING` is no error.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is `CREATING` or `UPDATING`, with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteTable.html
+    """
     ListTables: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListTablesRequest, _tables_pb2.ListTablesResponse]
-    """?"""
+    """Lists the names of the tables of the account in this Region, up to 100 a page.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTables.html
+    """
     DescribeLimits: _grpc.UnaryUnaryMultiCallable[_limits_pb2.DescribeLimitsRequest, _limits_pb2.DescribeLimitsResponse]
-    """?"""
+    """Returns the read and write capacity that the account may provision in this Region, in all and for a single
+    table. Meant to be called now and then: more than once a minute may be throttled (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeLimits.html
+    """
     DescribeEndpoints: _grpc.UnaryUnaryMultiCallable[_limits_pb2.DescribeEndpointsRequest, _limits_pb2.DescribeEndpointsResponse]
-    """?"""
+    """Returns AWS's regional DynamoDB endpoint and how long it may be cached. Callers of the sidecar need it only to
+    look: the sidecar finds its endpoints itself.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeEndpoints.html
+    """
     UpdateTimeToLive: _grpc.UnaryUnaryMultiCallable[_time_to_live_pb2.UpdateTimeToLiveRequest, _time_to_live_pb2.UpdateTimeToLiveResponse]
-    """?"""
+    """Turns Time to Live on or off for a table. The change takes up to an hour, in which another one fails with
+    ValidationException (INVALID_ARGUMENT).
+    AWS deletes an expired item typically within two days, using no write capacity; until then, reads return it.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTimeToLive.html
+    """
     DescribeTimeToLive: _grpc.UnaryUnaryMultiCallable[_time_to_live_pb2.DescribeTimeToLiveRequest, _time_to_live_pb2.DescribeTimeToLiveResponse]
-    """?"""
+    """Returns whether Time to Live is on for a table, and the attribute that holds the expiry time.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTimeToLive.html
+    """
     UpdateTableReplicaAutoScaling: _grpc.UnaryUnaryMultiCallable[_autoscaling_pb2.UpdateTableReplicaAutoScalingRequest, _autoscaling_pb2.UpdateTableReplicaAutoScalingResponse]
-    """?"""
+    """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTableReplicaAutoScaling.html
+    """
     DescribeTableReplicaAutoScaling: _grpc.UnaryUnaryMultiCallable[_autoscaling_pb2.DescribeTableReplicaAutoScalingRequest, _autoscaling_pb2.DescribeTableReplicaAutoScalingResponse]
-    """?"""
+    """Returns the auto scaling of a global table of the current version (2019.11.21), Region by Region.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTableReplicaAutoScaling.html
+    """
     CreateBackup: _grpc.UnaryUnaryMultiCallable[_backups_pb2.CreateBackupRequest, _backups_pb2.CreateBackupResponse]
-    """?"""
+    """Takes an on-demand backup of a whole table, with its indexes and capacity settings. Uses none of the table's
+    capacity; ready to restore within minutes. Writes within about a minute of the call may or may not be in it. At
+    most 50 calls a second.
+    Fails with TableNotFoundException (NOT_FOUND), TableInUseException or BackupInUseException
+    (FAILED_PRECONDITION), LimitExceededException (RESOURCE_EXHAUSTED), or ContinuousBackupsUnavailableException
+    when continuous backups are not yet on.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateBackup.html
+    """
     DescribeBackup: _grpc.UnaryUnaryMultiCallable[_backups_pb2.DescribeBackupRequest, _backups_pb2.DescribeBackupResponse]
-    """?"""
+    """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
+    Fails with BackupNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+    """
     DeleteBackup: _grpc.UnaryUnaryMultiCallable[_backups_pb2.DeleteBackupRequest, _backups_pb2.DeleteBackupResponse]
-    """?"""
+    """Deletes a backup. At most 10 calls a second.
+    Fails with BackupNotFoundException (NOT_FOUND), BackupInUseException (FAILED_PRECONDITION) while it is made or
+    restored, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteBackup.html
+    """
     ListBackups: _grpc.UnaryUnaryMultiCallable[_backups_pb2.ListBackupsRequest, _backups_pb2.ListBackupsResponse]
-    """?"""
+    """Lists the backups of the account in this Region, or of one table, a page at a time. Those made by the service
+    AWS Backup are not in the list. At most 5 calls a second.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBackups.html
+    """
     RestoreTableFromBackup: _grpc.UnaryUnaryMultiCallable[_backups_pb2.RestoreTableFromBackupRequest, _backups_pb2.RestoreTableFromBackupResponse]
-    """?"""
+    """Creates a new table from a backup. Returns at once; the table is usable when it is `ACTIVE`. Auto scaling, IAM
+    policies, alarms, tags, stream and Time to Live are not restored. At most 10 calls a second and 50 restores at
+    once in an account.
+    Fails with TableAlreadyExistsException (ALREADY_EXISTS), BackupNotFoundException (NOT_FOUND),
+    TableInUseException or BackupInUseException (FAILED_PRECONDITION), or LimitExceededException
+    (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableFromBackup.html
+    """
     DescribeContinuousBackups: _grpc.UnaryUnaryMultiCallable[_backups_pb2.DescribeContinuousBackupsRequest, _backups_pb2.DescribeContinuousBackupsResponse]
-    """?"""
+    """Returns whether point-in-time recovery is on for a table, and the span of time it can be restored to; that ends
+    some five minutes before now. At most 10 calls a second.
+    Fails with TableNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContinuousBackups.html
+    """
     UpdateContinuousBackups: _grpc.UnaryUnaryMultiCallable[_backups_pb2.UpdateContinuousBackupsRequest, _backups_pb2.UpdateContinuousBackupsResponse]
-    """?"""
+    """Turns point-in-time recovery on or off for a table, with a window of 1 to 35 days.
+    Fails with TableNotFoundException (NOT_FOUND), or with ContinuousBackupsUnavailableException when continuous
+    backups are not yet on, as on a table just created.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContinuousBackups.html
+    """
     RestoreTableToPointInTime: _grpc.UnaryUnaryMultiCallable[_backups_pb2.RestoreTableToPointInTimeRequest, _backups_pb2.RestoreTableToPointInTimeResponse]
-    """?"""
+    """Creates a new table with the content that another had at a moment of its recovery window, up to 35 days back.
+    Returns at once; the table is usable when it is `ACTIVE`. Settings are those the source has now; auto scaling,
+    IAM policies, alarms, tags, stream, Time to Live and point-in-time recovery are not restored. At most 50
+    restores at once in an account.
+    Fails with InvalidRestoreTimeException for a moment outside the window, PointInTimeRecoveryUnavailableException
+    when it is off, TableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND),
+    TableInUseException (FAILED_PRECONDITION), or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableToPointInTime.html
+    """
     ExportTableToPointInTime: _grpc.UnaryUnaryMultiCallable[_exports_pb2.ExportTableToPointInTimeRequest, _exports_pb2.ExportTableToPointInTimeResponse]
-    """?"""
+    """Exports a table to Amazon S3 as it was at a moment of its recovery window, or the changes between two moments.
+    Needs point-in-time recovery; uses none of the table's capacity. Returns at once; DescribeExport tells when it
+    is done.
+    Idempotent with client_token, for 8 hours.
+    Fails with PointInTimeRecoveryUnavailableException when recovery is off, InvalidExportTimeException for a time
+    outside the window, ExportConflictException, TableNotFoundException (NOT_FOUND), or LimitExceededException
+    (RESOURCE_EXHAUSTED) when too much is being exported at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+    """
     DescribeExport: _grpc.UnaryUnaryMultiCallable[_exports_pb2.DescribeExportRequest, _exports_pb2.DescribeExportResponse]
-    """?"""
+    """Returns the state of an export.
+    Fails with ExportNotFoundException (NOT_FOUND), or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeExport.html
+    """
     ListExports: _grpc.UnaryUnaryMultiCallable[_exports_pb2.ListExportsRequest, _exports_pb2.ListExportsResponse]
-    """?"""
+    """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
+    Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListExports.html
+    """
     ImportTable: _grpc.UnaryUnaryMultiCallable[_imports_pb2.ImportTableRequest, _imports_pb2.ImportTableResponse]
-    """?"""
+    """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
+    StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
+    hours.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+    LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
+    """
     DescribeImport: _grpc.UnaryUnaryMultiCallable[_imports_pb2.DescribeImportRequest, _imports_pb2.DescribeImportResponse]
-    """?"""
+    """Returns the state of an import.
+    Fails with ImportNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+    """
     ListImports: _grpc.UnaryUnaryMultiCallable[_imports_pb2.ListImportsRequest, _imports_pb2.ListImportsResponse]
-    """?"""
+    """Lists the imports of the last 90 days, up to 25 a page.
+    Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListImports.html
+    """
     StartBulkPutItems: _grpc.UnaryUnaryMultiCallable[_bulk_operations_pb2.StartBulkPutItemsRequest, _bulk_operations_pb2.StartBulkPutItemsResponse]
-    """?"""
+    """Starts writing items from Amazon S3 into an existing table. Returns at once; DescribeBulkOperation tells how
+    far it is.
+    Idempotent with client_token: for 8 hours, the same token and request return the same operation.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, ResourceInUseException
+    (FAILED_PRECONDITION), IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another
+    request before, or LimitExceededException (RESOURCE_EXHAUSTED) when too many operations run at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_StartBulkPutItems.html
+    """
     DescribeBulkOperation: _grpc.UnaryUnaryMultiCallable[_bulk_operations_pb2.DescribeBulkOperationRequest, _bulk_operations_pb2.DescribeBulkOperationResponse]
-    """?"""
+    """Returns the state and the counts of a bulk operation.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBulkOperation.html
+    """
     ListBulkOperations: _grpc.UnaryUnaryMultiCallable[_bulk_operations_pb2.ListBulkOperationsRequest, _bulk_operations_pb2.ListBulkOperationsResponse]
-    """?"""
+    """Lists the bulk operations of the account in this Region that started in the last 90 days, newest first, up to
+    25 a page.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBulkOperations.html
+    """
     CancelBulkOperation: _grpc.UnaryUnaryMultiCallable[_bulk_operations_pb2.CancelBulkOperationRequest, _bulk_operations_pb2.CancelBulkOperationResponse]
-    """?"""
+    """Asks a running bulk operation to stop. Returns before it has; items already written stay. DescribeBulkOperation
+    tells when it has ended.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancelBulkOperation.html
+    """
     CreateGlobalTable: _grpc.UnaryUnaryMultiCallable[_global_tables_pb2.CreateGlobalTableRequest, _global_tables_pb2.CreateGlobalTableResponse]
-    """?"""
+    """Joins tables of the same name in several Regions into a global table. Each must be empty, with the same key and
+    with a stream of new and old images.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are made
+    with UpdateTable.
+    Fails with GlobalTableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND), or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateGlobalTable.html
+    """
     DescribeGlobalTable: _grpc.UnaryUnaryMultiCallable[_global_tables_pb2.DescribeGlobalTableRequest, _global_tables_pb2.DescribeGlobalTableResponse]
-    """?"""
+    """Returns the state and the replicas of a global table.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+    described by DescribeTable.
+    Fails with GlobalTableNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTable.html
+    """
     UpdateGlobalTable: _grpc.UnaryUnaryMultiCallable[_global_tables_pb2.UpdateGlobalTableRequest, _global_tables_pb2.UpdateGlobalTableResponse]
-    """?"""
+    """Adds replicas to a global table, or removes them. A table to be added must be empty, with the same name, key
+    and write capacity, and with its stream on.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+    with UpdateTable.
+    Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or TableNotFoundException
+    (NOT_FOUND), or ReplicaAlreadyExistsException (ALREADY_EXISTS).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTable.html
+    """
     ListGlobalTables: _grpc.UnaryUnaryMultiCallable[_global_tables_pb2.ListGlobalTablesRequest, _global_tables_pb2.ListGlobalTablesResponse]
-    """?"""
+    """Lists the global tables that have a replica in a Region, a page at a time.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are not
+    listed.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListGlobalTables.html
+    """
     DescribeGlobalTableSettings: _grpc.UnaryUnaryMultiCallable[_global_tables_pb2.DescribeGlobalTableSettingsRequest, _global_tables_pb2.DescribeGlobalTableSettingsResponse]
-    """?"""
+    """Returns capacity, scaling and index settings of a global table, Region by Region.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+    described by DescribeTable and DescribeTableReplicaAutoScaling.
+    Fails with GlobalTableNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTableSettings.html
+    """
     UpdateGlobalTableSettings: _grpc.UnaryUnaryMultiCallable[_global_tables_pb2.UpdateGlobalTableSettingsRequest, _global_tables_pb2.UpdateGlobalTableSettingsResponse]
-    """?"""
+    """Changes capacity, scaling and index settings of a global table, for all replicas or for single ones.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+    with UpdateTable and UpdateTableReplicaAutoScaling.
+    Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or IndexNotFoundException
+    (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTableSettings.html
+    """
     EnableKinesisStreamingDestination: _grpc.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.EnableKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.EnableKinesisStreamingDestinationResponse]
-    """?"""
+    """Starts sending the item changes of a table to a Kinesis data stream. Returns at once, usually with `ENABLING`;
+    DescribeKinesisStreamingDestination tells when it is `ACTIVE`. Changes from before are not sent.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+    (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_EnableKinesisStreamingDestination.html
+    """
     DisableKinesisStreamingDestination: _grpc.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.DisableKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.DisableKinesisStreamingDestinationResponse]
-    """?"""
+    """Stops sending the item changes of a table to a Kinesis data stream. Neither of them is deleted.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+    (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DisableKinesisStreamingDestination.html
+    """
     UpdateKinesisStreamingDestination: _grpc.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.UpdateKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.UpdateKinesisStreamingDestinationResponse]
-    """?"""
+    """Changes the timestamp precision of the records that a table sends to a Kinesis data stream.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+    (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateKinesisStreamingDestination.html
+    """
     DescribeKinesisStreamingDestination: _grpc.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.DescribeKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.DescribeKinesisStreamingDestinationResponse]
-    """?"""
+    """Returns the Kinesis data streams that a table sends its item changes to, and the state of each.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeKinesisStreamingDestination.html
+    """
     DescribeContributorInsights: _grpc.UnaryUnaryMultiCallable[_contributor_insights_pb2.DescribeContributorInsightsRequest, _contributor_insights_pb2.DescribeContributorInsightsResponse]
-    """?"""
+    """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
+    failed if it did.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+    """
     ListContributorInsights: _grpc.UnaryUnaryMultiCallable[_contributor_insights_pb2.ListContributorInsightsRequest, _contributor_insights_pb2.ListContributorInsightsResponse]
-    """?"""
+    """Lists the Contributor Insights state of tables and their global secondary indexes, a page at a time.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListContributorInsights.html
+    """
     UpdateContributorInsights: _grpc.UnaryUnaryMultiCallable[_contributor_insights_pb2.UpdateContributorInsightsRequest, _contributor_insights_pb2.UpdateContributorInsightsResponse]
-    """?"""
+    """Turns CloudWatch Contributor Insights on or off for a table or a global secondary index. Returns before the
+    change is done. The graphs show key values in plain text: leave it off where keys must stay encrypted.
+    CloudWatch charges for it.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContributorInsights.html
+    """
     TagResource: _grpc.UnaryUnaryMultiCallable[_tags_pb2.TagResourceRequest, _tags_pb2.TagResourceResponse]
-    """?"""
+    """Adds tags to a table, replacing the values of keys that are there already. ListTagsOfResource shows it after a
+    few seconds.
+    At most 5 calls a second per account, and 50 tags on a table. Idempotent.
+    Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TagResource.html
+    """
     UntagResource: _grpc.UnaryUnaryMultiCallable[_tags_pb2.UntagResourceRequest, _tags_pb2.UntagResourceResponse]
-    """?"""
+    """Removes tags by key; keys that are not there are no error. ListTagsOfResource shows it after a few seconds. At
+    most 5 calls a second per account. Idempotent.
+    Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UntagResource.html
+    """
     ListTagsOfResource: _grpc.UnaryUnaryMultiCallable[_tags_pb2.ListTagsOfResourceRequest, _tags_pb2.ListTagsOfResourceResponse]
-    """?"""
+    """Lists the tags of a table, a page at a time. Eventually consistent. At most 10 calls a second per account.
+    Fails with ResourceNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTagsOfResource.html
+    """
     GetResourcePolicy: _grpc.UnaryUnaryMultiCallable[_resource_policies_pb2.GetResourcePolicyRequest, _resource_policies_pb2.GetResourcePolicyResponse]
-    """?"""
+    """Returns the resource policy of a table or a stream. Eventually consistent: for some seconds after a change it
+    may return the policy from before, or none.
+    Fails with PolicyNotFoundException (NOT_FOUND) when there is no policy, and with ResourceNotFoundException
+    (NOT_FOUND) for an unknown table or stream.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetResourcePolicy.html
+    """
     PutResourcePolicy: _grpc.UnaryUnaryMultiCallable[_resource_policies_pb2.PutResourcePolicyRequest, _resource_policies_pb2.PutResourcePolicyResponse]
-    """?"""
+    """Attaches a resource policy to a table or a stream, replacing the one there. Takes effect after a few seconds.
+    Idempotent: the same document again returns the same revision.
+    Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+    ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+    (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutResourcePolicy.html
+    """
     DeleteResourcePolicy: _grpc.UnaryUnaryMultiCallable[_resource_policies_pb2.DeleteResourcePolicyRequest, _resource_policies_pb2.DeleteResourcePolicyResponse]
-    """?"""
+    """Removes the resource policy of a table or a stream. Takes effect after a few seconds. Idempotent, and no error
+    when there is none, unless expected_revision_id is given. The root user of the account can always do it,
+    whatever the policy says.
+    Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+    ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+    (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteResourcePolicy.html
+    """
 
 @_typing.type_check_only
 class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
-    """?"""
+    """Mirrors Amazon DynamoDB: each RPC performs the AWS operation of the same name, with AWS's members, limits and
+    meaning.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing; then AWS is not
+    asked), UNAUTHENTICATED, PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (ThrottlingException,
+    RequestLimitExceeded) or UNAVAILABLE (InternalServerError); what else is usual stands at each RPC.
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    A write that ends in UNAVAILABLE or DEADLINE_EXCEEDED may have happened all the same.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetItem: _aio.UnaryUnaryMultiCallable[_items_pb2.GetItemRequest, _items_pb2.GetItemResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the item with the given primary key, or a response without an item when there is none.
+    Eventually consistent unless consistent_read is set. Costs half a read unit per 4 KB of item size, a whole one
+    when strongly consistent; a missing item costs the minimum, and a projection saves nothing.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table and with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html
+    """
     PutItem: _aio.UnaryUnaryMultiCallable[_items_pb2.PutItemRequest, _items_pb2.PutItemResponse]  # type: ignore[assignment]
-    """?"""
+    """Writes a whole item of up to 400 KB: creates it, or replaces the one with the same primary key, attributes and
+    all. A condition_expression such as `attribute_not_exists(pk)` keeps it from replacing.
+    Costs one write unit per 1 KB of the larger of the old and the new item, also when the condition fails.
+    Idempotent without a condition; with one, a resent call may fail against its own first success.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+    TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+    with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+    a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+    and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html
+    """
     UpdateItem: _aio.UnaryUnaryMultiCallable[_items_pb2.UpdateItemRequest, _items_pb2.UpdateItemResponse]  # type: ignore[assignment]
-    """?"""
+    """Changes single attributes of an item, and creates the item if there is none. Conditional with
+    condition_expression.
+    Costs one write unit per 1 KB of the larger of the item before and after, however little changes. Not
+    idempotent where the new value depends on the old (`ADD`, counters, list_append): a resent call may apply it
+    twice.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+    TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+    with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+    a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+    and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateItem.html
+    """
     DeleteItem: _aio.UnaryUnaryMultiCallable[_items_pb2.DeleteItemRequest, _items_pb2.DeleteItemResponse]  # type: ignore[assignment]
-    """?"""
+    """Deletes the item with the given primary key; succeeds also when there is none. Conditional with
+    condition_expression.
+    Costs one write unit per 1 KB of the deleted item, at least one. Idempotent without a condition.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+    TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+    with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+    a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+    and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteItem.html
+    """
     BatchGetItem: _aio.UnaryUnaryMultiCallable[_batch_pb2.BatchGetItemRequest, _batch_pb2.BatchGetItemResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns up to 100 items, 16 MB in all, from one or more tables. Keeps no order and leaves missing items out.
+    The answer may be partial: keys not read, for size (also above 1 MB from one partition) or throttling, come
+    back in unprocessed_keys, to be asked for again after a growing pause. Each item costs what GetItem costs;
+    consistency is chosen per table.
+    Fails with INVALID_ARGUMENT (ValidationException) above 100 keys or for a key asked for twice, with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be read, and with
+    ResourceNotFoundException (NOT_FOUND) if any table is unknown.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
     BatchWriteItem: _aio.UnaryUnaryMultiCallable[_batch_pb2.BatchWriteItemRequest, _batch_pb2.BatchWriteItemResponse]  # type: ignore[assignment]
-    """?"""
+    """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
+    Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
+    sent again after a growing pause. Each item costs what PutItem or DeleteItem costs. Sending the same batch
+    again is harmless unless others write the same items meanwhile.
+    Fails with INVALID_ARGUMENT (ValidationException), and writes nothing, above 25 operations or for the same item
+    twice; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be written;
+    with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
+    or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+    """
     Query: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the items of one partition key value of a table or an index, in sort key order, a page at a time.
+    A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+    come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+    set, which a global secondary index refuses. Costs read units for all that is read, not for what the filter
+    leaves.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
+    """
     Scan: _aio.UnaryUnaryMultiCallable[_query_pb2.ScanRequest, _query_pb2.ScanResponse]  # type: ignore[assignment]
-    """?"""
+    """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
+    A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+    come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+    set, which a global secondary index refuses. Costs read units for all that is read: the whole table, if carried
+    through.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+    """
     TransactGetItems: _aio.UnaryUnaryMultiCallable[_transactions_pb2.TransactGetItemsRequest, _transactions_pb2.TransactGetItemsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns up to 100 items, 4 MB in all, as they were at one moment, from tables of one account and Region.
+    Indexes cannot be read. Costs two read units per 4 KB of each item.
+    Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when an item is
+    being written or capacity is short; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactGetItems.html
+    """
     TransactWriteItems: _aio.UnaryUnaryMultiCallable[_transactions_pb2.TransactWriteItemsRequest, _transactions_pb2.TransactWriteItemsResponse]  # type: ignore[assignment]
-    """?"""
+    """Performs up to 100 puts, updates, deletes and condition checks, 4 MB in all, either all or none. All tables
+    must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
+    each item.
+    Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
+    is a new transaction. Create the token once and keep it over all attempts.
+    Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
+    is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
+    (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
+    the first call with the token still runs; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+    ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+    """
     ExecuteStatement: _aio.UnaryUnaryMultiCallable[_partiql_pb2.ExecuteStatementRequest, _partiql_pb2.ExecuteStatementResponse]  # type: ignore[assignment]
-    """?"""
+    """Executes one PartiQL statement: a `SELECT`, or an `INSERT`, `UPDATE` or `DELETE` of one item.
+    A `SELECT` returns a page of up to 1 MB or `limit` items read before the filter; go on with next_token while
+    there is one. Without an equality or `IN` condition on the partition key it scans the whole table. Costs what
+    the item operations cost.
+    Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when a write's condition is false, with
+    DuplicateItemException (ALREADY_EXISTS) when an inserted item exists, with TransactionConflictException
+    (ABORTED) when a transaction is in the way, with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED),
+    with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+    """
     BatchExecuteStatement: _aio.UnaryUnaryMultiCallable[_partiql_pb2.BatchExecuteStatementRequest, _partiql_pb2.BatchExecuteStatementResponse]  # type: ignore[assignment]
-    """?"""
+    """Executes up to 25 PartiQL statements, either all reads or all writes. A read must give the whole primary key
+    and so returns at most one item. The batch is not atomic.
+    An OK status does not mean that every statement worked: look for `error` in each of the responses, which are in
+    request order. Beyond the errors common to all RPCs, the call as a whole has none of its own.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
+    """
     ExecuteTransaction: _aio.UnaryUnaryMultiCallable[_partiql_pb2.ExecuteTransactionRequest, _partiql_pb2.ExecuteTransactionResponse]  # type: ignore[assignment]
-    """?"""
+    """Executes up to 100 PartiQL statements, either all reads or all writes, as one transaction: all or none.
+    `EXISTS` checks a condition on an item that is not changed. Costs what TransactGetItems or TransactWriteItems
+    costs.
+    Writes are idempotent with client_request_token, for 10 minutes after the first call finished.
+    Fails with TransactionCanceledException (ABORTED), one reason per statement in the error details; with
+    IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another request before; with
+    TransactionInProgressException while the first call with the token still runs; with ResourceNotFoundException
+    (NOT_FOUND) for an unknown table; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when
+    throttled.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteTransaction.html
+    """
     SearchVectors: _aio.UnaryUnaryMultiCallable[_vector_search_pb2.SearchVectorsRequest, _vector_search_pb2.SearchVectorsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the items of a vector index nearest to the given vector, best first, top_k of them at most; no pages.
+    A score is a distance for `COSINE` (0 to 2) and `EUCLIDEAN`, where lower is nearer; for `DOT_PRODUCT` higher is
+    nearer. The vector must have the index's number of dimensions, at most 4096.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+    """
     CreateTable: _aio.UnaryUnaryMultiCallable[_tables_pb2.CreateTableRequest, _tables_pb2.CreateTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Creates a table, with its indexes. Returns at once with status `CREATING`; reads and writes work when
+    DescribeTable shows `ACTIVE`. Names are unique per account and Region. Tables with secondary indexes must be
+    created one after the other.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when the account has too many tables, or too many of them being created, changed or
+    deleted at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html
+    """
     DescribeTable: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTableRequest, _tables_pb2.DescribeTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns status, keys, indexes, size and settings of a table. Eventually consistent: right after CreateTable it
+    may fail with ResourceNotFoundException (NOT_FOUND), so try again after a few seconds.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
+    """
     UpdateTable: _aio.UnaryUnaryMultiCallable[_tables_pb2.UpdateTableRequest, _tables_pb2.UpdateTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
+    cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
+    Returns at once with status `UPDATING`; until it is `ACTIVE` again, another change fails with
+    ResourceInUseException (FAILED_PRECONDITION).
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
+    """
     DeleteTable: _aio.UnaryUnaryMultiCallable[_tables_pb2.DeleteTableRequest, _tables_pb2.DeleteTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Deletes a table with all its items and indexes. Returns at once with status `DELETING`; the data may be
+    readable a little longer, and the stream for 24 hours. Deleting again while `DELETING` is no error.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is `CREATING` or `UPDATING`, with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteTable.html
+    """
     ListTables: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListTablesRequest, _tables_pb2.ListTablesResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the names of the tables of the account in this Region, up to 100 a page.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTables.html
+    """
     DescribeLimits: _aio.UnaryUnaryMultiCallable[_limits_pb2.DescribeLimitsRequest, _limits_pb2.DescribeLimitsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the read and write capacity that the account may provision in this Region, in all and for a single
+    table. Meant to be called now and then: more than once a minute may be throttled (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeLimits.html
+    """
     DescribeEndpoints: _aio.UnaryUnaryMultiCallable[_limits_pb2.DescribeEndpointsRequest, _limits_pb2.DescribeEndpointsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns AWS's regional DynamoDB endpoint and how long it may be cached. Callers of the sidecar need it only to
+    look: the sidecar finds its endpoints itself.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeEndpoints.html
+    """
     UpdateTimeToLive: _aio.UnaryUnaryMultiCallable[_time_to_live_pb2.UpdateTimeToLiveRequest, _time_to_live_pb2.UpdateTimeToLiveResponse]  # type: ignore[assignment]
-    """?"""
+    """Turns Time to Live on or off for a table. The change takes up to an hour, in which another one fails with
+    ValidationException (INVALID_ARGUMENT).
+    AWS deletes an expired item typically within two days, using no write capacity; until then, reads return it.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTimeToLive.html
+    """
     DescribeTimeToLive: _aio.UnaryUnaryMultiCallable[_time_to_live_pb2.DescribeTimeToLiveRequest, _time_to_live_pb2.DescribeTimeToLiveResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns whether Time to Live is on for a table, and the attribute that holds the expiry time.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTimeToLive.html
+    """
     UpdateTableReplicaAutoScaling: _aio.UnaryUnaryMultiCallable[_autoscaling_pb2.UpdateTableReplicaAutoScalingRequest, _autoscaling_pb2.UpdateTableReplicaAutoScalingResponse]  # type: ignore[assignment]
-    """?"""
+    """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+    (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTableReplicaAutoScaling.html
+    """
     DescribeTableReplicaAutoScaling: _aio.UnaryUnaryMultiCallable[_autoscaling_pb2.DescribeTableReplicaAutoScalingRequest, _autoscaling_pb2.DescribeTableReplicaAutoScalingResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the auto scaling of a global table of the current version (2019.11.21), Region by Region.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTableReplicaAutoScaling.html
+    """
     CreateBackup: _aio.UnaryUnaryMultiCallable[_backups_pb2.CreateBackupRequest, _backups_pb2.CreateBackupResponse]  # type: ignore[assignment]
-    """?"""
+    """Takes an on-demand backup of a whole table, with its indexes and capacity settings. Uses none of the table's
+    capacity; ready to restore within minutes. Writes within about a minute of the call may or may not be in it. At
+    most 50 calls a second.
+    Fails with TableNotFoundException (NOT_FOUND), TableInUseException or BackupInUseException
+    (FAILED_PRECONDITION), LimitExceededException (RESOURCE_EXHAUSTED), or ContinuousBackupsUnavailableException
+    when continuous backups are not yet on.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateBackup.html
+    """
     DescribeBackup: _aio.UnaryUnaryMultiCallable[_backups_pb2.DescribeBackupRequest, _backups_pb2.DescribeBackupResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
+    Fails with BackupNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+    """
     DeleteBackup: _aio.UnaryUnaryMultiCallable[_backups_pb2.DeleteBackupRequest, _backups_pb2.DeleteBackupResponse]  # type: ignore[assignment]
-    """?"""
+    """Deletes a backup. At most 10 calls a second.
+    Fails with BackupNotFoundException (NOT_FOUND), BackupInUseException (FAILED_PRECONDITION) while it is made or
+    restored, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteBackup.html
+    """
     ListBackups: _aio.UnaryUnaryMultiCallable[_backups_pb2.ListBackupsRequest, _backups_pb2.ListBackupsResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the backups of the account in this Region, or of one table, a page at a time. Those made by the service
+    AWS Backup are not in the list. At most 5 calls a second.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBackups.html
+    """
     RestoreTableFromBackup: _aio.UnaryUnaryMultiCallable[_backups_pb2.RestoreTableFromBackupRequest, _backups_pb2.RestoreTableFromBackupResponse]  # type: ignore[assignment]
-    """?"""
+    """Creates a new table from a backup. Returns at once; the table is usable when it is `ACTIVE`. Auto scaling, IAM
+    policies, alarms, tags, stream and Time to Live are not restored. At most 10 calls a second and 50 restores at
+    once in an account.
+    Fails with TableAlreadyExistsException (ALREADY_EXISTS), BackupNotFoundException (NOT_FOUND),
+    TableInUseException or BackupInUseException (FAILED_PRECONDITION), or LimitExceededException
+    (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableFromBackup.html
+    """
     DescribeContinuousBackups: _aio.UnaryUnaryMultiCallable[_backups_pb2.DescribeContinuousBackupsRequest, _backups_pb2.DescribeContinuousBackupsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns whether point-in-time recovery is on for a table, and the span of time it can be restored to; that ends
+    some five minutes before now. At most 10 calls a second.
+    Fails with TableNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContinuousBackups.html
+    """
     UpdateContinuousBackups: _aio.UnaryUnaryMultiCallable[_backups_pb2.UpdateContinuousBackupsRequest, _backups_pb2.UpdateContinuousBackupsResponse]  # type: ignore[assignment]
-    """?"""
+    """Turns point-in-time recovery on or off for a table, with a window of 1 to 35 days.
+    Fails with TableNotFoundException (NOT_FOUND), or with ContinuousBackupsUnavailableException when continuous
+    backups are not yet on, as on a table just created.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContinuousBackups.html
+    """
     RestoreTableToPointInTime: _aio.UnaryUnaryMultiCallable[_backups_pb2.RestoreTableToPointInTimeRequest, _backups_pb2.RestoreTableToPointInTimeResponse]  # type: ignore[assignment]
-    """?"""
+    """Creates a new table with the content that another had at a moment of its recovery window, up to 35 days back.
+    Returns at once; the table is usable when it is `ACTIVE`. Settings are those the source has now; auto scaling,
+    IAM policies, alarms, tags, stream, Time to Live and point-in-time recovery are not restored. At most 50
+    restores at once in an account.
+    Fails with InvalidRestoreTimeException for a moment outside the window, PointInTimeRecoveryUnavailableException
+    when it is off, TableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND),
+    TableInUseException (FAILED_PRECONDITION), or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableToPointInTime.html
+    """
     ExportTableToPointInTime: _aio.UnaryUnaryMultiCallable[_exports_pb2.ExportTableToPointInTimeRequest, _exports_pb2.ExportTableToPointInTimeResponse]  # type: ignore[assignment]
-    """?"""
+    """Exports a table to Amazon S3 as it was at a moment of its recovery window, or the changes between two moments.
+    Needs point-in-time recovery; uses none of the table's capacity. Returns at once; DescribeExport tells when it
+    is done.
+    Idempotent with client_token, for 8 hours.
+    Fails with PointInTimeRecoveryUnavailableException when recovery is off, InvalidExportTimeException for a time
+    outside the window, ExportConflictException, TableNotFoundException (NOT_FOUND), or LimitExceededException
+    (RESOURCE_EXHAUSTED) when too much is being exported at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+    """
     DescribeExport: _aio.UnaryUnaryMultiCallable[_exports_pb2.DescribeExportRequest, _exports_pb2.DescribeExportResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the state of an export.
+    Fails with ExportNotFoundException (NOT_FOUND), or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeExport.html
+    """
     ListExports: _aio.UnaryUnaryMultiCallable[_exports_pb2.ListExportsRequest, _exports_pb2.ListExportsResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
+    Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListExports.html
+    """
     ImportTable: _aio.UnaryUnaryMultiCallable[_imports_pb2.ImportTableRequest, _imports_pb2.ImportTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
+    StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
+    hours.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+    LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
+    """
     DescribeImport: _aio.UnaryUnaryMultiCallable[_imports_pb2.DescribeImportRequest, _imports_pb2.DescribeImportResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the state of an import.
+    Fails with ImportNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+    """
     ListImports: _aio.UnaryUnaryMultiCallable[_imports_pb2.ListImportsRequest, _imports_pb2.ListImportsResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the imports of the last 90 days, up to 25 a page.
+    Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListImports.html
+    """
     StartBulkPutItems: _aio.UnaryUnaryMultiCallable[_bulk_operations_pb2.StartBulkPutItemsRequest, _bulk_operations_pb2.StartBulkPutItemsResponse]  # type: ignore[assignment]
-    """?"""
+    """Starts writing items from Amazon S3 into an existing table. Returns at once; DescribeBulkOperation tells how
+    far it is.
+    Idempotent with client_token: for 8 hours, the same token and request return the same operation.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, ResourceInUseException
+    (FAILED_PRECONDITION), IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another
+    request before, or LimitExceededException (RESOURCE_EXHAUSTED) when too many operations run at once.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_StartBulkPutItems.html
+    """
     DescribeBulkOperation: _aio.UnaryUnaryMultiCallable[_bulk_operations_pb2.DescribeBulkOperationRequest, _bulk_operations_pb2.DescribeBulkOperationResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the state and the counts of a bulk operation.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBulkOperation.html
+    """
     ListBulkOperations: _aio.UnaryUnaryMultiCallable[_bulk_operations_pb2.ListBulkOperationsRequest, _bulk_operations_pb2.ListBulkOperationsResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the bulk operations of the account in this Region that started in the last 90 days, newest first, up to
+    25 a page.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBulkOperations.html
+    """
     CancelBulkOperation: _aio.UnaryUnaryMultiCallable[_bulk_operations_pb2.CancelBulkOperationRequest, _bulk_operations_pb2.CancelBulkOperationResponse]  # type: ignore[assignment]
-    """?"""
+    """Asks a running bulk operation to stop. Returns before it has; items already written stay. DescribeBulkOperation
+    tells when it has ended.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancelBulkOperation.html
+    """
     CreateGlobalTable: _aio.UnaryUnaryMultiCallable[_global_tables_pb2.CreateGlobalTableRequest, _global_tables_pb2.CreateGlobalTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Joins tables of the same name in several Regions into a global table. Each must be empty, with the same key and
+    with a stream of new and old images.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are made
+    with UpdateTable.
+    Fails with GlobalTableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND), or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateGlobalTable.html
+    """
     DescribeGlobalTable: _aio.UnaryUnaryMultiCallable[_global_tables_pb2.DescribeGlobalTableRequest, _global_tables_pb2.DescribeGlobalTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the state and the replicas of a global table.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+    described by DescribeTable.
+    Fails with GlobalTableNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTable.html
+    """
     UpdateGlobalTable: _aio.UnaryUnaryMultiCallable[_global_tables_pb2.UpdateGlobalTableRequest, _global_tables_pb2.UpdateGlobalTableResponse]  # type: ignore[assignment]
-    """?"""
+    """Adds replicas to a global table, or removes them. A table to be added must be empty, with the same name, key
+    and write capacity, and with its stream on.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+    with UpdateTable.
+    Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or TableNotFoundException
+    (NOT_FOUND), or ReplicaAlreadyExistsException (ALREADY_EXISTS).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTable.html
+    """
     ListGlobalTables: _aio.UnaryUnaryMultiCallable[_global_tables_pb2.ListGlobalTablesRequest, _global_tables_pb2.ListGlobalTablesResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the global tables that have a replica in a Region, a page at a time.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are not
+    listed.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListGlobalTables.html
+    """
     DescribeGlobalTableSettings: _aio.UnaryUnaryMultiCallable[_global_tables_pb2.DescribeGlobalTableSettingsRequest, _global_tables_pb2.DescribeGlobalTableSettingsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns capacity, scaling and index settings of a global table, Region by Region.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+    described by DescribeTable and DescribeTableReplicaAutoScaling.
+    Fails with GlobalTableNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTableSettings.html
+    """
     UpdateGlobalTableSettings: _aio.UnaryUnaryMultiCallable[_global_tables_pb2.UpdateGlobalTableSettingsRequest, _global_tables_pb2.UpdateGlobalTableSettingsResponse]  # type: ignore[assignment]
-    """?"""
+    """Changes capacity, scaling and index settings of a global table, for all replicas or for single ones.
+    Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+    with UpdateTable and UpdateTableReplicaAutoScaling.
+    Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or IndexNotFoundException
+    (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTableSettings.html
+    """
     EnableKinesisStreamingDestination: _aio.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.EnableKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.EnableKinesisStreamingDestinationResponse]  # type: ignore[assignment]
-    """?"""
+    """Starts sending the item changes of a table to a Kinesis data stream. Returns at once, usually with `ENABLING`;
+    DescribeKinesisStreamingDestination tells when it is `ACTIVE`. Changes from before are not sent.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+    (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_EnableKinesisStreamingDestination.html
+    """
     DisableKinesisStreamingDestination: _aio.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.DisableKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.DisableKinesisStreamingDestinationResponse]  # type: ignore[assignment]
-    """?"""
+    """Stops sending the item changes of a table to a Kinesis data stream. Neither of them is deleted.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+    (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DisableKinesisStreamingDestination.html
+    """
     UpdateKinesisStreamingDestination: _aio.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.UpdateKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.UpdateKinesisStreamingDestinationResponse]  # type: ignore[assignment]
-    """?"""
+    """Changes the timestamp precision of the records that a table sends to a Kinesis data stream.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+    (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateKinesisStreamingDestination.html
+    """
     DescribeKinesisStreamingDestination: _aio.UnaryUnaryMultiCallable[_kinesis_destinations_pb2.DescribeKinesisStreamingDestinationRequest, _kinesis_destinations_pb2.DescribeKinesisStreamingDestinationResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the Kinesis data streams that a table sends its item changes to, and the state of each.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeKinesisStreamingDestination.html
+    """
     DescribeContributorInsights: _aio.UnaryUnaryMultiCallable[_contributor_insights_pb2.DescribeContributorInsightsRequest, _contributor_insights_pb2.DescribeContributorInsightsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
+    failed if it did.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+    """
     ListContributorInsights: _aio.UnaryUnaryMultiCallable[_contributor_insights_pb2.ListContributorInsightsRequest, _contributor_insights_pb2.ListContributorInsightsResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the Contributor Insights state of tables and their global secondary indexes, a page at a time.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListContributorInsights.html
+    """
     UpdateContributorInsights: _aio.UnaryUnaryMultiCallable[_contributor_insights_pb2.UpdateContributorInsightsRequest, _contributor_insights_pb2.UpdateContributorInsightsResponse]  # type: ignore[assignment]
-    """?"""
+    """Turns CloudWatch Contributor Insights on or off for a table or a global secondary index. Returns before the
+    change is done. The graphs show key values in plain text: leave it off where keys must stay encrypted.
+    CloudWatch charges for it.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContributorInsights.html
+    """
     TagResource: _aio.UnaryUnaryMultiCallable[_tags_pb2.TagResourceRequest, _tags_pb2.TagResourceResponse]  # type: ignore[assignment]
-    """?"""
+    """Adds tags to a table, replacing the values of keys that are there already. ListTagsOfResource shows it after a
+    few seconds.
+    At most 5 calls a second per account, and 50 tags on a table. Idempotent.
+    Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TagResource.html
+    """
     UntagResource: _aio.UnaryUnaryMultiCallable[_tags_pb2.UntagResourceRequest, _tags_pb2.UntagResourceResponse]  # type: ignore[assignment]
-    """?"""
+    """Removes tags by key; keys that are not there are no error. ListTagsOfResource shows it after a few seconds. At
+    most 5 calls a second per account. Idempotent.
+    Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+    LimitExceededException (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UntagResource.html
+    """
     ListTagsOfResource: _aio.UnaryUnaryMultiCallable[_tags_pb2.ListTagsOfResourceRequest, _tags_pb2.ListTagsOfResourceResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the tags of a table, a page at a time. Eventually consistent. At most 10 calls a second per account.
+    Fails with ResourceNotFoundException (NOT_FOUND).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTagsOfResource.html
+    """
     GetResourcePolicy: _aio.UnaryUnaryMultiCallable[_resource_policies_pb2.GetResourcePolicyRequest, _resource_policies_pb2.GetResourcePolicyResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the resource policy of a table or a stream. Eventually consistent: for some seconds after a change it
+    may return the policy from before, or none.
+    Fails with PolicyNotFoundException (NOT_FOUND) when there is no policy, and with ResourceNotFoundException
+    (NOT_FOUND) for an unknown table or stream.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetResourcePolicy.html
+    """
     PutResourcePolicy: _aio.UnaryUnaryMultiCallable[_resource_policies_pb2.PutResourcePolicyRequest, _resource_policies_pb2.PutResourcePolicyResponse]  # type: ignore[assignment]
-    """?"""
+    """Attaches a resource policy to a table or a stream, replacing the one there. Takes effect after a few seconds.
+    Idempotent: the same document again returns the same revision.
+    Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+    ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+    (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutResourcePolicy.html
+    """
     DeleteResourcePolicy: _aio.UnaryUnaryMultiCallable[_resource_policies_pb2.DeleteResourcePolicyRequest, _resource_policies_pb2.DeleteResourcePolicyResponse]  # type: ignore[assignment]
-    """?"""
+    """Removes the resource policy of a table or a stream. Takes effect after a few seconds. Idempotent, and no error
+    when there is none, unless expected_revision_id is given. The root user of the account can always do it,
+    whatever the policy says.
+    Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+    ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+    (RESOURCE_EXHAUSTED).
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteResourcePolicy.html
+    """
 
 class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
-    """?"""
+    """Mirrors Amazon DynamoDB: each RPC performs the AWS operation of the same name, with AWS's members, limits and
+    meaning.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing; then AWS is not
+    asked), UNAUTHENTICATED, PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (ThrottlingException,
+    RequestLimitExceeded) or UNAVAILABLE (InternalServerError); what else is usual stands at each RPC.
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    A write that ends in UNAVAILABLE or DEADLINE_EXCEEDED may have happened all the same.
+    """
 
     @_abc_1.abstractmethod
     def GetItem(
@@ -315,7 +1022,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _items_pb2.GetItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_items_pb2.GetItemResponse, _abc.Awaitable[_items_pb2.GetItemResponse]]:
-        """?"""
+        """Returns the item with the given primary key, or a response without an item when there is none.
+        Eventually consistent unless consistent_read is set. Costs half a read unit per 4 KB of item size, a whole one
+        when strongly consistent; a missing item costs the minimum, and a projection saves nothing.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table and with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html
+        """
 
     @_abc_1.abstractmethod
     def PutItem(
@@ -323,7 +1036,17 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _items_pb2.PutItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_items_pb2.PutItemResponse, _abc.Awaitable[_items_pb2.PutItemResponse]]:
-        """?"""
+        """Writes a whole item of up to 400 KB: creates it, or replaces the one with the same primary key, attributes and
+        all. A condition_expression such as `attribute_not_exists(pk)` keeps it from replacing.
+        Costs one write unit per 1 KB of the larger of the old and the new item, also when the condition fails.
+        Idempotent without a condition; with one, a resent call may fail against its own first success.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+        TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+        with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+        a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+        and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateItem(
@@ -331,7 +1054,18 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _items_pb2.UpdateItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_items_pb2.UpdateItemResponse, _abc.Awaitable[_items_pb2.UpdateItemResponse]]:
-        """?"""
+        """Changes single attributes of an item, and creates the item if there is none. Conditional with
+        condition_expression.
+        Costs one write unit per 1 KB of the larger of the item before and after, however little changes. Not
+        idempotent where the new value depends on the old (`ADD`, counters, list_append): a resent call may apply it
+        twice.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+        TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+        with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+        a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+        and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateItem.html
+        """
 
     @_abc_1.abstractmethod
     def DeleteItem(
@@ -339,7 +1073,16 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _items_pb2.DeleteItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_items_pb2.DeleteItemResponse, _abc.Awaitable[_items_pb2.DeleteItemResponse]]:
-        """?"""
+        """Deletes the item with the given primary key; succeeds also when there is none. Conditional with
+        condition_expression.
+        Costs one write unit per 1 KB of the deleted item, at least one. Idempotent without a condition.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when the condition is false, with
+        TransactionConflictException or ReplicatedWriteConflictException (ABORTED) when another write is in the way,
+        with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED) when one partition key's items pass 10 GB in
+        a table with local indexes, with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled,
+        and with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteItem.html
+        """
 
     @_abc_1.abstractmethod
     def BatchGetItem(
@@ -347,7 +1090,15 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_pb2.BatchGetItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_pb2.BatchGetItemResponse, _abc.Awaitable[_batch_pb2.BatchGetItemResponse]]:
-        """?"""
+        """Returns up to 100 items, 16 MB in all, from one or more tables. Keeps no order and leaves missing items out.
+        The answer may be partial: keys not read, for size (also above 1 MB from one partition) or throttling, come
+        back in unprocessed_keys, to be asked for again after a growing pause. Each item costs what GetItem costs;
+        consistency is chosen per table.
+        Fails with INVALID_ARGUMENT (ValidationException) above 100 keys or for a key asked for twice, with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be read, and with
+        ResourceNotFoundException (NOT_FOUND) if any table is unknown.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
 
     @_abc_1.abstractmethod
     def BatchWriteItem(
@@ -355,7 +1106,16 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_pb2.BatchWriteItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_pb2.BatchWriteItemResponse, _abc.Awaitable[_batch_pb2.BatchWriteItemResponse]]:
-        """?"""
+        """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
+        Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
+        sent again after a growing pause. Each item costs what PutItem or DeleteItem costs. Sending the same batch
+        again is harmless unless others write the same items meanwhile.
+        Fails with INVALID_ARGUMENT (ValidationException), and writes nothing, above 25 operations or for the same item
+        twice; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when nothing at all could be written;
+        with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
+        or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+        """
 
     @_abc_1.abstractmethod
     def Query(
@@ -363,7 +1123,15 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.QueryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.QueryResponse, _abc.Awaitable[_query_pb2.QueryResponse]]:
-        """?"""
+        """Returns the items of one partition key value of a table or an index, in sort key order, a page at a time.
+        A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+        come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+        set, which a global secondary index refuses. Costs read units for all that is read, not for what the filter
+        leaves.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
+        """
 
     @_abc_1.abstractmethod
     def Scan(
@@ -371,7 +1139,15 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.ScanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.ScanResponse, _abc.Awaitable[_query_pb2.ScanResponse]]:
-        """?"""
+        """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
+        A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
+        come; only a response without last_evaluated_key is the last. Eventually consistent unless consistent_read is
+        set, which a global secondary index refuses. Costs read units for all that is read: the whole table, if carried
+        through.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+        """
 
     @_abc_1.abstractmethod
     def TransactGetItems(
@@ -379,7 +1155,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transactions_pb2.TransactGetItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transactions_pb2.TransactGetItemsResponse, _abc.Awaitable[_transactions_pb2.TransactGetItemsResponse]]:
-        """?"""
+        """Returns up to 100 items, 4 MB in all, as they were at one moment, from tables of one account and Region.
+        Indexes cannot be read. Costs two read units per 4 KB of each item.
+        Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when an item is
+        being written or capacity is short; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactGetItems.html
+        """
 
     @_abc_1.abstractmethod
     def TransactWriteItems(
@@ -387,7 +1169,18 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transactions_pb2.TransactWriteItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transactions_pb2.TransactWriteItemsResponse, _abc.Awaitable[_transactions_pb2.TransactWriteItemsResponse]]:
-        """?"""
+        """Performs up to 100 puts, updates, deletes and condition checks, 4 MB in all, either all or none. All tables
+        must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
+        each item.
+        Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
+        is a new transaction. Create the token once and keep it over all attempts.
+        Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
+        is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
+        (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
+        the first call with the token still runs; with ResourceNotFoundException (NOT_FOUND) for an unknown table; with
+        ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+        """
 
     @_abc_1.abstractmethod
     def ExecuteStatement(
@@ -395,7 +1188,17 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _partiql_pb2.ExecuteStatementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_partiql_pb2.ExecuteStatementResponse, _abc.Awaitable[_partiql_pb2.ExecuteStatementResponse]]:
-        """?"""
+        """Executes one PartiQL statement: a `SELECT`, or an `INSERT`, `UPDATE` or `DELETE` of one item.
+        A `SELECT` returns a page of up to 1 MB or `limit` items read before the filter; go on with next_token while
+        there is one. Without an equality or `IN` condition on the partition key it scans the whole table. Costs what
+        the item operations cost.
+        Fails with ConditionalCheckFailedException (FAILED_PRECONDITION) when a write's condition is false, with
+        DuplicateItemException (ALREADY_EXISTS) when an inserted item exists, with TransactionConflictException
+        (ABORTED) when a transaction is in the way, with ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED),
+        with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+        """
 
     @_abc_1.abstractmethod
     def BatchExecuteStatement(
@@ -403,7 +1206,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _partiql_pb2.BatchExecuteStatementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_partiql_pb2.BatchExecuteStatementResponse, _abc.Awaitable[_partiql_pb2.BatchExecuteStatementResponse]]:
-        """?"""
+        """Executes up to 25 PartiQL statements, either all reads or all writes. A read must give the whole primary key
+        and so returns at most one item. The batch is not atomic.
+        An OK status does not mean that every statement worked: look for `error` in each of the responses, which are in
+        request order. Beyond the errors common to all RPCs, the call as a whole has none of its own.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
+        """
 
     @_abc_1.abstractmethod
     def ExecuteTransaction(
@@ -411,7 +1219,17 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _partiql_pb2.ExecuteTransactionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_partiql_pb2.ExecuteTransactionResponse, _abc.Awaitable[_partiql_pb2.ExecuteTransactionResponse]]:
-        """?"""
+        """Executes up to 100 PartiQL statements, either all reads or all writes, as one transaction: all or none.
+        `EXISTS` checks a condition on an item that is not changed. Costs what TransactGetItems or TransactWriteItems
+        costs.
+        Writes are idempotent with client_request_token, for 10 minutes after the first call finished.
+        Fails with TransactionCanceledException (ABORTED), one reason per statement in the error details; with
+        IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another request before; with
+        TransactionInProgressException while the first call with the token still runs; with ResourceNotFoundException
+        (NOT_FOUND) for an unknown table; with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when
+        throttled.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteTransaction.html
+        """
 
     @_abc_1.abstractmethod
     def SearchVectors(
@@ -419,7 +1237,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _vector_search_pb2.SearchVectorsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_vector_search_pb2.SearchVectorsResponse, _abc.Awaitable[_vector_search_pb2.SearchVectorsResponse]]:
-        """?"""
+        """Returns the items of a vector index nearest to the given vector, best first, top_k of them at most; no pages.
+        A score is a distance for `COSINE` (0 to 2) and `EUCLIDEAN`, where lower is nearer; for `DOT_PRODUCT` higher is
+        nearer. The vector must have the index's number of dimensions, at most 4096.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+        """
 
     @_abc_1.abstractmethod
     def CreateTable(
@@ -427,7 +1250,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.CreateTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.CreateTableResponse, _abc.Awaitable[_tables_pb2.CreateTableResponse]]:
-        """?"""
+        """Creates a table, with its indexes. Returns at once with status `CREATING`; reads and writes work when
+        DescribeTable shows `ACTIVE`. Names are unique per account and Region. Tables with secondary indexes must be
+        created one after the other.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when the account has too many tables, or too many of them being created, changed or
+        deleted at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeTable(
@@ -435,7 +1265,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.DescribeTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.DescribeTableResponse, _abc.Awaitable[_tables_pb2.DescribeTableResponse]]:
-        """?"""
+        """Returns status, keys, indexes, size and settings of a table. Eventually consistent: right after CreateTable it
+        may fail with ResourceNotFoundException (NOT_FOUND), so try again after a few seconds.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateTable(
@@ -443,7 +1276,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.UpdateTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.UpdateTableResponse, _abc.Awaitable[_tables_pb2.UpdateTableResponse]]:
-        """?"""
+        """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
+        cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
+        Returns at once with status `UPDATING`; until it is `ACTIVE` again, another change fails with
+        ResourceInUseException (FAILED_PRECONDITION).
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
+        """
 
     @_abc_1.abstractmethod
     def DeleteTable(
@@ -451,7 +1291,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.DeleteTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.DeleteTableResponse, _abc.Awaitable[_tables_pb2.DeleteTableResponse]]:
-        """?"""
+        """Deletes a table with all its items and indexes. Returns at once with status `DELETING`; the data may be
+        readable a little longer, and the stream for 24 hours. Deleting again while `DELETING` is no error.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is `CREATING` or `UPDATING`, with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteTable.html
+        """
 
     @_abc_1.abstractmethod
     def ListTables(
@@ -459,7 +1305,9 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.ListTablesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.ListTablesResponse, _abc.Awaitable[_tables_pb2.ListTablesResponse]]:
-        """?"""
+        """Lists the names of the tables of the account in this Region, up to 100 a page.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTables.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeLimits(
@@ -467,7 +1315,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limits_pb2.DescribeLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limits_pb2.DescribeLimitsResponse, _abc.Awaitable[_limits_pb2.DescribeLimitsResponse]]:
-        """?"""
+        """Returns the read and write capacity that the account may provision in this Region, in all and for a single
+        table. Meant to be called now and then: more than once a minute may be throttled (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeLimits.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeEndpoints(
@@ -475,7 +1326,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limits_pb2.DescribeEndpointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limits_pb2.DescribeEndpointsResponse, _abc.Awaitable[_limits_pb2.DescribeEndpointsResponse]]:
-        """?"""
+        """Returns AWS's regional DynamoDB endpoint and how long it may be cached. Callers of the sidecar need it only to
+        look: the sidecar finds its endpoints itself.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeEndpoints.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateTimeToLive(
@@ -483,7 +1337,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _time_to_live_pb2.UpdateTimeToLiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_time_to_live_pb2.UpdateTimeToLiveResponse, _abc.Awaitable[_time_to_live_pb2.UpdateTimeToLiveResponse]]:
-        """?"""
+        """Turns Time to Live on or off for a table. The change takes up to an hour, in which another one fails with
+        ValidationException (INVALID_ARGUMENT).
+        AWS deletes an expired item typically within two days, using no write capacity; until then, reads return it.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTimeToLive.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeTimeToLive(
@@ -491,7 +1352,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _time_to_live_pb2.DescribeTimeToLiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_time_to_live_pb2.DescribeTimeToLiveResponse, _abc.Awaitable[_time_to_live_pb2.DescribeTimeToLiveResponse]]:
-        """?"""
+        """Returns whether Time to Live is on for a table, and the attribute that holds the expiry time.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTimeToLive.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateTableReplicaAutoScaling(
@@ -499,7 +1363,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _autoscaling_pb2.UpdateTableReplicaAutoScalingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_autoscaling_pb2.UpdateTableReplicaAutoScalingResponse, _abc.Awaitable[_autoscaling_pb2.UpdateTableReplicaAutoScalingResponse]]:
-        """?"""
+        """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table, and with LimitExceededException
+        (RESOURCE_EXHAUSTED) when too many tables are being changed at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTableReplicaAutoScaling.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeTableReplicaAutoScaling(
@@ -507,7 +1376,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _autoscaling_pb2.DescribeTableReplicaAutoScalingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_autoscaling_pb2.DescribeTableReplicaAutoScalingResponse, _abc.Awaitable[_autoscaling_pb2.DescribeTableReplicaAutoScalingResponse]]:
-        """?"""
+        """Returns the auto scaling of a global table of the current version (2019.11.21), Region by Region.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTableReplicaAutoScaling.html
+        """
 
     @_abc_1.abstractmethod
     def CreateBackup(
@@ -515,7 +1387,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.CreateBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.CreateBackupResponse, _abc.Awaitable[_backups_pb2.CreateBackupResponse]]:
-        """?"""
+        """Takes an on-demand backup of a whole table, with its indexes and capacity settings. Uses none of the table's
+        capacity; ready to restore within minutes. Writes within about a minute of the call may or may not be in it. At
+        most 50 calls a second.
+        Fails with TableNotFoundException (NOT_FOUND), TableInUseException or BackupInUseException
+        (FAILED_PRECONDITION), LimitExceededException (RESOURCE_EXHAUSTED), or ContinuousBackupsUnavailableException
+        when continuous backups are not yet on.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateBackup.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeBackup(
@@ -523,7 +1402,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.DescribeBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.DescribeBackupResponse, _abc.Awaitable[_backups_pb2.DescribeBackupResponse]]:
-        """?"""
+        """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
+        Fails with BackupNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+        """
 
     @_abc_1.abstractmethod
     def DeleteBackup(
@@ -531,7 +1413,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.DeleteBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.DeleteBackupResponse, _abc.Awaitable[_backups_pb2.DeleteBackupResponse]]:
-        """?"""
+        """Deletes a backup. At most 10 calls a second.
+        Fails with BackupNotFoundException (NOT_FOUND), BackupInUseException (FAILED_PRECONDITION) while it is made or
+        restored, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteBackup.html
+        """
 
     @_abc_1.abstractmethod
     def ListBackups(
@@ -539,7 +1425,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.ListBackupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.ListBackupsResponse, _abc.Awaitable[_backups_pb2.ListBackupsResponse]]:
-        """?"""
+        """Lists the backups of the account in this Region, or of one table, a page at a time. Those made by the service
+        AWS Backup are not in the list. At most 5 calls a second.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBackups.html
+        """
 
     @_abc_1.abstractmethod
     def RestoreTableFromBackup(
@@ -547,7 +1436,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.RestoreTableFromBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.RestoreTableFromBackupResponse, _abc.Awaitable[_backups_pb2.RestoreTableFromBackupResponse]]:
-        """?"""
+        """Creates a new table from a backup. Returns at once; the table is usable when it is `ACTIVE`. Auto scaling, IAM
+        policies, alarms, tags, stream and Time to Live are not restored. At most 10 calls a second and 50 restores at
+        once in an account.
+        Fails with TableAlreadyExistsException (ALREADY_EXISTS), BackupNotFoundException (NOT_FOUND),
+        TableInUseException or BackupInUseException (FAILED_PRECONDITION), or LimitExceededException
+        (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableFromBackup.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeContinuousBackups(
@@ -555,7 +1451,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.DescribeContinuousBackupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.DescribeContinuousBackupsResponse, _abc.Awaitable[_backups_pb2.DescribeContinuousBackupsResponse]]:
-        """?"""
+        """Returns whether point-in-time recovery is on for a table, and the span of time it can be restored to; that ends
+        some five minutes before now. At most 10 calls a second.
+        Fails with TableNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContinuousBackups.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateContinuousBackups(
@@ -563,7 +1463,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.UpdateContinuousBackupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.UpdateContinuousBackupsResponse, _abc.Awaitable[_backups_pb2.UpdateContinuousBackupsResponse]]:
-        """?"""
+        """Turns point-in-time recovery on or off for a table, with a window of 1 to 35 days.
+        Fails with TableNotFoundException (NOT_FOUND), or with ContinuousBackupsUnavailableException when continuous
+        backups are not yet on, as on a table just created.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContinuousBackups.html
+        """
 
     @_abc_1.abstractmethod
     def RestoreTableToPointInTime(
@@ -571,7 +1475,15 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backups_pb2.RestoreTableToPointInTimeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backups_pb2.RestoreTableToPointInTimeResponse, _abc.Awaitable[_backups_pb2.RestoreTableToPointInTimeResponse]]:
-        """?"""
+        """Creates a new table with the content that another had at a moment of its recovery window, up to 35 days back.
+        Returns at once; the table is usable when it is `ACTIVE`. Settings are those the source has now; auto scaling,
+        IAM policies, alarms, tags, stream, Time to Live and point-in-time recovery are not restored. At most 50
+        restores at once in an account.
+        Fails with InvalidRestoreTimeException for a moment outside the window, PointInTimeRecoveryUnavailableException
+        when it is off, TableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND),
+        TableInUseException (FAILED_PRECONDITION), or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_RestoreTableToPointInTime.html
+        """
 
     @_abc_1.abstractmethod
     def ExportTableToPointInTime(
@@ -579,7 +1491,15 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exports_pb2.ExportTableToPointInTimeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exports_pb2.ExportTableToPointInTimeResponse, _abc.Awaitable[_exports_pb2.ExportTableToPointInTimeResponse]]:
-        """?"""
+        """Exports a table to Amazon S3 as it was at a moment of its recovery window, or the changes between two moments.
+        Needs point-in-time recovery; uses none of the table's capacity. Returns at once; DescribeExport tells when it
+        is done.
+        Idempotent with client_token, for 8 hours.
+        Fails with PointInTimeRecoveryUnavailableException when recovery is off, InvalidExportTimeException for a time
+        outside the window, ExportConflictException, TableNotFoundException (NOT_FOUND), or LimitExceededException
+        (RESOURCE_EXHAUSTED) when too much is being exported at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeExport(
@@ -587,7 +1507,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exports_pb2.DescribeExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exports_pb2.DescribeExportResponse, _abc.Awaitable[_exports_pb2.DescribeExportResponse]]:
-        """?"""
+        """Returns the state of an export.
+        Fails with ExportNotFoundException (NOT_FOUND), or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeExport.html
+        """
 
     @_abc_1.abstractmethod
     def ListExports(
@@ -595,7 +1518,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exports_pb2.ListExportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exports_pb2.ListExportsResponse, _abc.Awaitable[_exports_pb2.ListExportsResponse]]:
-        """?"""
+        """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
+        Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListExports.html
+        """
 
     @_abc_1.abstractmethod
     def ImportTable(
@@ -603,7 +1529,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _imports_pb2.ImportTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_imports_pb2.ImportTableResponse, _abc.Awaitable[_imports_pb2.ImportTableResponse]]:
-        """?"""
+        """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
+        StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
+        hours.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+        LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeImport(
@@ -611,7 +1543,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _imports_pb2.DescribeImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_imports_pb2.DescribeImportResponse, _abc.Awaitable[_imports_pb2.DescribeImportResponse]]:
-        """?"""
+        """Returns the state of an import.
+        Fails with ImportNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+        """
 
     @_abc_1.abstractmethod
     def ListImports(
@@ -619,7 +1554,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _imports_pb2.ListImportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_imports_pb2.ListImportsResponse, _abc.Awaitable[_imports_pb2.ListImportsResponse]]:
-        """?"""
+        """Lists the imports of the last 90 days, up to 25 a page.
+        Fails with LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListImports.html
+        """
 
     @_abc_1.abstractmethod
     def StartBulkPutItems(
@@ -627,7 +1565,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_operations_pb2.StartBulkPutItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_operations_pb2.StartBulkPutItemsResponse, _abc.Awaitable[_bulk_operations_pb2.StartBulkPutItemsResponse]]:
-        """?"""
+        """Starts writing items from Amazon S3 into an existing table. Returns at once; DescribeBulkOperation tells how
+        far it is.
+        Idempotent with client_token: for 8 hours, the same token and request return the same operation.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table, ResourceInUseException
+        (FAILED_PRECONDITION), IdempotentParameterMismatchException (INVALID_ARGUMENT) when the token came with another
+        request before, or LimitExceededException (RESOURCE_EXHAUSTED) when too many operations run at once.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_StartBulkPutItems.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeBulkOperation(
@@ -635,7 +1580,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_operations_pb2.DescribeBulkOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_operations_pb2.DescribeBulkOperationResponse, _abc.Awaitable[_bulk_operations_pb2.DescribeBulkOperationResponse]]:
-        """?"""
+        """Returns the state and the counts of a bulk operation.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBulkOperation.html
+        """
 
     @_abc_1.abstractmethod
     def ListBulkOperations(
@@ -643,7 +1591,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_operations_pb2.ListBulkOperationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_operations_pb2.ListBulkOperationsResponse, _abc.Awaitable[_bulk_operations_pb2.ListBulkOperationsResponse]]:
-        """?"""
+        """Lists the bulk operations of the account in this Region that started in the last 90 days, newest first, up to
+        25 a page.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListBulkOperations.html
+        """
 
     @_abc_1.abstractmethod
     def CancelBulkOperation(
@@ -651,7 +1602,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_operations_pb2.CancelBulkOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_operations_pb2.CancelBulkOperationResponse, _abc.Awaitable[_bulk_operations_pb2.CancelBulkOperationResponse]]:
-        """?"""
+        """Asks a running bulk operation to stop. Returns before it has; items already written stay. DescribeBulkOperation
+        tells when it has ended.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown operation.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancelBulkOperation.html
+        """
 
     @_abc_1.abstractmethod
     def CreateGlobalTable(
@@ -659,7 +1614,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _global_tables_pb2.CreateGlobalTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_global_tables_pb2.CreateGlobalTableResponse, _abc.Awaitable[_global_tables_pb2.CreateGlobalTableResponse]]:
-        """?"""
+        """Joins tables of the same name in several Regions into a global table. Each must be empty, with the same key and
+        with a stream of new and old images.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are made
+        with UpdateTable.
+        Fails with GlobalTableAlreadyExistsException (ALREADY_EXISTS), TableNotFoundException (NOT_FOUND), or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateGlobalTable.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeGlobalTable(
@@ -667,7 +1629,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _global_tables_pb2.DescribeGlobalTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_global_tables_pb2.DescribeGlobalTableResponse, _abc.Awaitable[_global_tables_pb2.DescribeGlobalTableResponse]]:
-        """?"""
+        """Returns the state and the replicas of a global table.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+        described by DescribeTable.
+        Fails with GlobalTableNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTable.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateGlobalTable(
@@ -675,7 +1642,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _global_tables_pb2.UpdateGlobalTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_global_tables_pb2.UpdateGlobalTableResponse, _abc.Awaitable[_global_tables_pb2.UpdateGlobalTableResponse]]:
-        """?"""
+        """Adds replicas to a global table, or removes them. A table to be added must be empty, with the same name, key
+        and write capacity, and with its stream on.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+        with UpdateTable.
+        Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or TableNotFoundException
+        (NOT_FOUND), or ReplicaAlreadyExistsException (ALREADY_EXISTS).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTable.html
+        """
 
     @_abc_1.abstractmethod
     def ListGlobalTables(
@@ -683,7 +1657,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _global_tables_pb2.ListGlobalTablesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_global_tables_pb2.ListGlobalTablesResponse, _abc.Awaitable[_global_tables_pb2.ListGlobalTablesResponse]]:
-        """?"""
+        """Lists the global tables that have a replica in a Region, a page at a time.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are not
+        listed.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListGlobalTables.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeGlobalTableSettings(
@@ -691,7 +1669,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _global_tables_pb2.DescribeGlobalTableSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_global_tables_pb2.DescribeGlobalTableSettingsResponse, _abc.Awaitable[_global_tables_pb2.DescribeGlobalTableSettingsResponse]]:
-        """?"""
+        """Returns capacity, scaling and index settings of a global table, Region by Region.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are
+        described by DescribeTable and DescribeTableReplicaAutoScaling.
+        Fails with GlobalTableNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeGlobalTableSettings.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateGlobalTableSettings(
@@ -699,7 +1682,14 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _global_tables_pb2.UpdateGlobalTableSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_global_tables_pb2.UpdateGlobalTableSettingsResponse, _abc.Awaitable[_global_tables_pb2.UpdateGlobalTableSettingsResponse]]:
-        """?"""
+        """Changes capacity, scaling and index settings of a global table, for all replicas or for single ones.
+        Legacy: serves only global tables of version 2017.11.29. Tables of the current version (2019.11.21) are changed
+        with UpdateTable and UpdateTableReplicaAutoScaling.
+        Fails with GlobalTableNotFoundException (NOT_FOUND), ReplicaNotFoundException or IndexNotFoundException
+        (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateGlobalTableSettings.html
+        """
 
     @_abc_1.abstractmethod
     def EnableKinesisStreamingDestination(
@@ -707,7 +1697,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kinesis_destinations_pb2.EnableKinesisStreamingDestinationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kinesis_destinations_pb2.EnableKinesisStreamingDestinationResponse, _abc.Awaitable[_kinesis_destinations_pb2.EnableKinesisStreamingDestinationResponse]]:
-        """?"""
+        """Starts sending the item changes of a table to a Kinesis data stream. Returns at once, usually with `ENABLING`;
+        DescribeKinesisStreamingDestination tells when it is `ACTIVE`. Changes from before are not sent.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+        (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_EnableKinesisStreamingDestination.html
+        """
 
     @_abc_1.abstractmethod
     def DisableKinesisStreamingDestination(
@@ -715,7 +1710,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kinesis_destinations_pb2.DisableKinesisStreamingDestinationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kinesis_destinations_pb2.DisableKinesisStreamingDestinationResponse, _abc.Awaitable[_kinesis_destinations_pb2.DisableKinesisStreamingDestinationResponse]]:
-        """?"""
+        """Stops sending the item changes of a table to a Kinesis data stream. Neither of them is deleted.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+        (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DisableKinesisStreamingDestination.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateKinesisStreamingDestination(
@@ -723,7 +1722,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kinesis_destinations_pb2.UpdateKinesisStreamingDestinationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kinesis_destinations_pb2.UpdateKinesisStreamingDestinationResponse, _abc.Awaitable[_kinesis_destinations_pb2.UpdateKinesisStreamingDestinationResponse]]:
-        """?"""
+        """Changes the timestamp precision of the records that a table sends to a Kinesis data stream.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or stream, ResourceInUseException
+        (FAILED_PRECONDITION) when the destination is in another state, or LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateKinesisStreamingDestination.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeKinesisStreamingDestination(
@@ -731,7 +1734,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kinesis_destinations_pb2.DescribeKinesisStreamingDestinationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kinesis_destinations_pb2.DescribeKinesisStreamingDestinationResponse, _abc.Awaitable[_kinesis_destinations_pb2.DescribeKinesisStreamingDestinationResponse]]:
-        """?"""
+        """Returns the Kinesis data streams that a table sends its item changes to, and the state of each.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeKinesisStreamingDestination.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeContributorInsights(
@@ -739,7 +1745,11 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contributor_insights_pb2.DescribeContributorInsightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_contributor_insights_pb2.DescribeContributorInsightsResponse, _abc.Awaitable[_contributor_insights_pb2.DescribeContributorInsightsResponse]]:
-        """?"""
+        """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
+        failed if it did.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+        """
 
     @_abc_1.abstractmethod
     def ListContributorInsights(
@@ -747,7 +1757,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contributor_insights_pb2.ListContributorInsightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_contributor_insights_pb2.ListContributorInsightsResponse, _abc.Awaitable[_contributor_insights_pb2.ListContributorInsightsResponse]]:
-        """?"""
+        """Lists the Contributor Insights state of tables and their global secondary indexes, a page at a time.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListContributorInsights.html
+        """
 
     @_abc_1.abstractmethod
     def UpdateContributorInsights(
@@ -755,7 +1768,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contributor_insights_pb2.UpdateContributorInsightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_contributor_insights_pb2.UpdateContributorInsightsResponse, _abc.Awaitable[_contributor_insights_pb2.UpdateContributorInsightsResponse]]:
-        """?"""
+        """Turns CloudWatch Contributor Insights on or off for a table or a global secondary index. Returns before the
+        change is done. The graphs show key values in plain text: leave it off where keys must stay encrypted.
+        CloudWatch charges for it.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContributorInsights.html
+        """
 
     @_abc_1.abstractmethod
     def TagResource(
@@ -763,7 +1781,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tags_pb2.TagResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tags_pb2.TagResourceResponse, _abc.Awaitable[_tags_pb2.TagResourceResponse]]:
-        """?"""
+        """Adds tags to a table, replacing the values of keys that are there already. ListTagsOfResource shows it after a
+        few seconds.
+        At most 5 calls a second per account, and 50 tags on a table. Idempotent.
+        Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TagResource.html
+        """
 
     @_abc_1.abstractmethod
     def UntagResource(
@@ -771,7 +1795,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tags_pb2.UntagResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tags_pb2.UntagResourceResponse, _abc.Awaitable[_tags_pb2.UntagResourceResponse]]:
-        """?"""
+        """Removes tags by key; keys that are not there are no error. ListTagsOfResource shows it after a few seconds. At
+        most 5 calls a second per account. Idempotent.
+        Fails with ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or
+        LimitExceededException (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UntagResource.html
+        """
 
     @_abc_1.abstractmethod
     def ListTagsOfResource(
@@ -779,7 +1808,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tags_pb2.ListTagsOfResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tags_pb2.ListTagsOfResourceResponse, _abc.Awaitable[_tags_pb2.ListTagsOfResourceResponse]]:
-        """?"""
+        """Lists the tags of a table, a page at a time. Eventually consistent. At most 10 calls a second per account.
+        Fails with ResourceNotFoundException (NOT_FOUND).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTagsOfResource.html
+        """
 
     @_abc_1.abstractmethod
     def GetResourcePolicy(
@@ -787,7 +1819,12 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_policies_pb2.GetResourcePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_resource_policies_pb2.GetResourcePolicyResponse, _abc.Awaitable[_resource_policies_pb2.GetResourcePolicyResponse]]:
-        """?"""
+        """Returns the resource policy of a table or a stream. Eventually consistent: for some seconds after a change it
+        may return the policy from before, or none.
+        Fails with PolicyNotFoundException (NOT_FOUND) when there is no policy, and with ResourceNotFoundException
+        (NOT_FOUND) for an unknown table or stream.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetResourcePolicy.html
+        """
 
     @_abc_1.abstractmethod
     def PutResourcePolicy(
@@ -795,7 +1832,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_policies_pb2.PutResourcePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_resource_policies_pb2.PutResourcePolicyResponse, _abc.Awaitable[_resource_policies_pb2.PutResourcePolicyResponse]]:
-        """?"""
+        """Attaches a resource policy to a table or a stream, replacing the one there. Takes effect after a few seconds.
+        Idempotent: the same document again returns the same revision.
+        Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+        ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+        (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutResourcePolicy.html
+        """
 
     @_abc_1.abstractmethod
     def DeleteResourcePolicy(
@@ -803,6 +1846,13 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_policies_pb2.DeleteResourcePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_resource_policies_pb2.DeleteResourcePolicyResponse, _abc.Awaitable[_resource_policies_pb2.DeleteResourcePolicyResponse]]:
-        """?"""
+        """Removes the resource policy of a table or a stream. Takes effect after a few seconds. Idempotent, and no error
+        when there is none, unless expected_revision_id is given. The root user of the account can always do it,
+        whatever the policy says.
+        Fails with PolicyNotFoundException (NOT_FOUND) when expected_revision_id does not match,
+        ResourceNotFoundException (NOT_FOUND), ResourceInUseException (FAILED_PRECONDITION), or LimitExceededException
+        (RESOURCE_EXHAUSTED).
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteResourcePolicy.html
+        """
 
 def add_DynamoDbServiceServicer_to_server(servicer: DynamoDbServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ExportTableToPointInTimeRequest(_message.Message):
-    """?"""
+    """Asks to export a table's data, as of a past time, to an S3 bucket.
+    The table needs point-in-time recovery; without it AWS answers PointInTimeRecoveryUnavailableException.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,34 +41,46 @@ class ExportTableToPointInTimeRequest(_message.Message):
     INCREMENTAL_EXPORT_SPECIFICATION_FIELD_NUMBER: _builtins.int
     FILTER_SPECIFICATION_FIELD_NUMBER: _builtins.int
     table_arn: _builtins.str
-    """?"""
+    """ARN of the table, 1 to 1,024 characters; a plain name is not accepted. Required.
+    NOT_FOUND (TableNotFoundException) when it does not exist.
+    """
     client_token: _builtins.str
-    """?"""
+    """Idempotency token, any text without `$`, honoured for 8 hours after the first call is completed.
+    Create it once and send it with every retry: without it, a call sent again may start a second export.
+    The same token with other parameters is refused by AWS as ExportConflictException.
+    """
     s3_bucket: _builtins.str
-    """?"""
+    """Name of the S3 bucket to write to, at most 255 characters. Required."""
     s3_bucket_owner: _builtins.str
-    """?"""
+    """Account id of the bucket's owner, 12 digits. Needed when the bucket belongs to another account."""
     s3_prefix: _builtins.str
-    """?"""
+    """Key prefix for everything the export writes, at most 1,024 characters.
+    The files are put below `<prefix>/AWSDynamoDB/<export id>/`; no prefix when absent.
+    """
     s3_sse_algorithm: _builtins.str
-    """?"""
+    """Encryption of the written objects: `AES256` (keys of S3) or `KMS` (a KMS key); AWS may add values."""
     s3_sse_kms_key_id: _builtins.str
-    """?"""
+    """KMS key that encrypts the written objects, 1 to 2,048 characters. Only with `KMS`."""
     export_format: _builtins.str
-    """?"""
+    """One of `DYNAMODB_JSON`, `ION`; AWS may add values. `DYNAMODB_JSON` when absent."""
     export_type: _builtins.str
-    """?"""
+    """One of `FULL_EXPORT`, `INCREMENTAL_EXPORT`; AWS may add values. `FULL_EXPORT` when absent.
+    `INCREMENTAL_EXPORT` needs `incremental_export_specification` as well.
+    """
     @_builtins.property
     def export_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time whose state of the table is exported, within its recovery window;
+        InvalidExportTimeException when outside it. The current time when absent.
+        An incremental export takes the times of `incremental_export_specification` instead.
+        """
 
     @_builtins.property
     def incremental_export_specification(self) -> Global___IncrementalExportSpecification:
-        """?"""
+        """Time span and content of an incremental export. Only with `INCREMENTAL_EXPORT`."""
 
     @_builtins.property
     def filter_specification(self) -> Global___FilterSpecification:
-        """?"""
+        """Restricts which items, and which of their attributes, are exported. Everything is exported when absent."""
 
     def __init__(
         self,
@@ -129,14 +143,14 @@ Global___ExportTableToPointInTimeRequest: _TypeAlias = ExportTableToPointInTimeR
 
 @_typing.final
 class ExportTableToPointInTimeResponse(_message.Message):
-    """?"""
+    """Carries the export that was started; it runs in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPORT_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def export_description(self) -> Global___ExportDescription:
-        """?"""
+        """The new export, with status `IN_PROGRESS`. Follow it with DescribeExport."""
 
     def __init__(
         self,
@@ -153,7 +167,7 @@ Global___ExportTableToPointInTimeResponse: _TypeAlias = ExportTableToPointInTime
 
 @_typing.final
 class IncrementalExportSpecification(_message.Message):
-    """?"""
+    """Time span and content of an incremental export. The span is 15 minutes to 24 hours long."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -161,14 +175,16 @@ class IncrementalExportSpecification(_message.Message):
     EXPORT_TO_TIME_FIELD_NUMBER: _builtins.int
     EXPORT_VIEW_TYPE_FIELD_NUMBER: _builtins.int
     export_view_type: _builtins.str
-    """?"""
+    """One of `NEW_IMAGE` (only the item after its change), `NEW_AND_OLD_IMAGES` (before and after);
+    AWS may add values. `NEW_AND_OLD_IMAGES` when absent.
+    """
     @_builtins.property
     def export_from_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Start of the span, inclusive."""
 
     @_builtins.property
     def export_to_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """End of the span, exclusive. The latest time with available data when absent."""
 
     def __init__(
         self,
@@ -189,7 +205,7 @@ Global___IncrementalExportSpecification: _TypeAlias = IncrementalExportSpecifica
 
 @_typing.final
 class FilterSpecification(_message.Message):
-    """?"""
+    """Restricts an export to some items and some of their attributes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -240,18 +256,26 @@ class FilterSpecification(_message.Message):
     EXPRESSION_ATTRIBUTE_NAMES_FIELD_NUMBER: _builtins.int
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     filter_expression: _builtins.str
-    """?"""
+    """Condition an item must meet, in the syntax of Query's filter expression. All items pass when absent.
+    It may name key attributes only when `key_condition_expression` is absent.
+    """
     projection_expression: _builtins.str
-    """?"""
+    """Attributes to export, separated by commas. All attributes when absent."""
     key_condition_expression: _builtins.str
-    """?"""
+    """Condition on the key: equality on one partition key value and, if wanted, a comparison of the sort key,
+    in the syntax of Query's key condition. Items of all keys are considered when absent.
+    """
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names by the placeholder (`#name`) that stands for them in the expressions.
+        An empty map is sent to AWS as absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values by the placeholder (`:value`) that stands for them in the expressions.
+        An empty map is sent to AWS as absent. A value without a member set is INVALID_ARGUMENT naming its path.
+        """
 
     def __init__(
         self,
@@ -283,7 +307,7 @@ Global___FilterSpecification: _TypeAlias = FilterSpecification  # noqa: Y015
 
 @_typing.final
 class ExportDescription(_message.Message):
-    """?"""
+    """One export: what was asked for, and how far it got."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -310,58 +334,58 @@ class ExportDescription(_message.Message):
     INCREMENTAL_EXPORT_SPECIFICATION_FIELD_NUMBER: _builtins.int
     FILTER_SPECIFICATION_FIELD_NUMBER: _builtins.int
     export_arn: _builtins.str
-    """?"""
+    """ARN of the export, 37 to 1,024 characters."""
     export_status: _builtins.str
-    """?"""
+    """One of `IN_PROGRESS`, `COMPLETED`, `FAILED`; AWS may add values."""
     export_manifest: _builtins.str
-    """?"""
+    """Name of the manifest file that lists what was written. May be absent while the export runs."""
     table_arn: _builtins.str
-    """?"""
+    """ARN of the exported table, 1 to 1,024 characters."""
     table_id: _builtins.str
-    """?"""
+    """Unique id (UUID) of the exported table."""
     client_token: _builtins.str
-    """?"""
+    """Idempotency token of the call that started the export."""
     s3_bucket: _builtins.str
-    """?"""
+    """S3 bucket that receives the export."""
     s3_bucket_owner: _builtins.str
-    """?"""
+    """Account id of the bucket's owner, 12 digits. Absent when the request did not name it."""
     s3_prefix: _builtins.str
-    """?"""
+    """Key prefix of the written objects. Absent when the request had none."""
     s3_sse_algorithm: _builtins.str
-    """?"""
+    """One of `AES256`, `KMS`; AWS may add values."""
     s3_sse_kms_key_id: _builtins.str
-    """?"""
+    """KMS key that encrypts the written objects. Absent when none is used."""
     failure_code: _builtins.str
-    """?"""
+    """AWS's code for why the export failed. Absent unless the status is `FAILED`."""
     failure_message: _builtins.str
-    """?"""
+    """Why the export failed, in words. Absent unless the status is `FAILED`."""
     export_format: _builtins.str
-    """?"""
+    """One of `DYNAMODB_JSON`, `ION`; AWS may add values."""
     billed_size_bytes: _builtins.int
-    """?"""
+    """Size that AWS charges for, in bytes."""
     item_count: _builtins.int
-    """?"""
+    """Number of exported items."""
     export_type: _builtins.str
-    """?"""
+    """One of `FULL_EXPORT`, `INCREMENTAL_EXPORT`; AWS may add values."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the export began."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the export ended. Absent while it runs."""
 
     @_builtins.property
     def export_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time whose state of the table was exported."""
 
     @_builtins.property
     def incremental_export_specification(self) -> Global___IncrementalExportSpecification:
-        """?"""
+        """Time span and content of the incremental export. Absent for a full export."""
 
     @_builtins.property
     def filter_specification(self) -> Global___FilterSpecification:
-        """?"""
+        """Restriction the export was started with. Absent when everything is exported."""
 
     def __init__(
         self,
@@ -466,13 +490,15 @@ Global___ExportDescription: _TypeAlias = ExportDescription  # noqa: Y015
 
 @_typing.final
 class DescribeExportRequest(_message.Message):
-    """?"""
+    """Asks for one export."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPORT_ARN_FIELD_NUMBER: _builtins.int
     export_arn: _builtins.str
-    """?"""
+    """ARN of the export, 37 to 1,024 characters. Required.
+    NOT_FOUND (ExportNotFoundException) when there is none.
+    """
     def __init__(
         self,
         *,
@@ -490,14 +516,14 @@ Global___DescribeExportRequest: _TypeAlias = DescribeExportRequest  # noqa: Y015
 
 @_typing.final
 class DescribeExportResponse(_message.Message):
-    """?"""
+    """Carries the export that was asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPORT_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def export_description(self) -> Global___ExportDescription:
-        """?"""
+        """The export, its parameters and its progress."""
 
     def __init__(
         self,
@@ -514,7 +540,7 @@ Global___DescribeExportResponse: _TypeAlias = DescribeExportResponse  # noqa: Y0
 
 @_typing.final
 class ListExportsRequest(_message.Message):
-    """?"""
+    """Asks for one page of the exports of the past 90 days."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -522,11 +548,11 @@ class ListExportsRequest(_message.Message):
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     table_arn: _builtins.str
-    """?"""
+    """ARN of one table, 1 to 1,024 characters. When absent, exports of all tables are listed."""
     max_results: _builtins.int
-    """?"""
+    """Maximum number of exports in the page, 1 to 25."""
     next_token: _builtins.str
-    """?"""
+    """`next_token` of the previous page. Starts at the beginning when absent."""
     def __init__(
         self,
         *,
@@ -555,17 +581,17 @@ Global___ListExportsRequest: _TypeAlias = ListExportsRequest  # noqa: Y015
 
 @_typing.final
 class ListExportsResponse(_message.Message):
-    """?"""
+    """One page of exports."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPORT_SUMMARIES_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     next_token: _builtins.str
-    """?"""
+    """Value for `next_token` of the next request. Absent on the last page."""
     @_builtins.property
     def export_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportSummary]:
-        """?"""
+        """Exports of this page, in descending order of their ARNs."""
 
     def __init__(
         self,
@@ -585,7 +611,7 @@ Global___ListExportsResponse: _TypeAlias = ListExportsResponse  # noqa: Y015
 
 @_typing.final
 class ExportSummary(_message.Message):
-    """?"""
+    """One export in a listing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -593,11 +619,11 @@ class ExportSummary(_message.Message):
     EXPORT_STATUS_FIELD_NUMBER: _builtins.int
     EXPORT_TYPE_FIELD_NUMBER: _builtins.int
     export_arn: _builtins.str
-    """?"""
+    """ARN of the export, 37 to 1,024 characters."""
     export_status: _builtins.str
-    """?"""
+    """One of `IN_PROGRESS`, `COMPLETED`, `FAILED`; AWS may add values."""
     export_type: _builtins.str
-    """?"""
+    """One of `FULL_EXPORT`, `INCREMENTAL_EXPORT`; AWS may add values."""
     def __init__(
         self,
         *,

@@ -23,17 +23,21 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateGlobalTableRequest(_message.Message):
-    """?"""
+    """Names a legacy (version 2017.11.29) global table and the Regions to replicate it between."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     REPLICATION_GROUP_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name shared by the existing table in every Region, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and
+    `-`. Required.
+    """
     @_builtins.property
     def replication_group(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]:
-        """?"""
+        """Regions that become replicas, at least one; each must already hold a matching, empty table of this name.
+        Required.
+        """
 
     def __init__(
         self,
@@ -53,14 +57,14 @@ Global___CreateGlobalTableRequest: _TypeAlias = CreateGlobalTableRequest  # noqa
 
 @_typing.final
 class CreateGlobalTableResponse(_message.Message):
-    """?"""
+    """Describes the global table that is being created."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def global_table_description(self) -> Global___GlobalTableDescription:
-        """?"""
+        """State of the new global table; its status is usually still `CREATING`."""
 
     def __init__(
         self,
@@ -77,13 +81,13 @@ Global___CreateGlobalTableResponse: _TypeAlias = CreateGlobalTableResponse  # no
 
 @_typing.final
 class Replica(_message.Message):
-    """?"""
+    """One Region that holds a copy of a global table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code, for example `eu-west-1`."""
     def __init__(
         self,
         *,
@@ -101,7 +105,7 @@ Global___Replica: _TypeAlias = Replica  # noqa: Y015
 
 @_typing.final
 class GlobalTableDescription(_message.Message):
-    """?"""
+    """State and replicas of a legacy (version 2017.11.29) global table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -111,18 +115,18 @@ class GlobalTableDescription(_message.Message):
     GLOBAL_TABLE_STATUS_FIELD_NUMBER: _builtins.int
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     global_table_arn: _builtins.str
-    """?"""
+    """ARN of the global table."""
     global_table_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `ACTIVE`, `DELETING`, `UPDATING`; AWS may add values."""
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`."""
     @_builtins.property
     def replication_group(self) -> _containers.RepeatedCompositeFieldContainer[_table_description_pb2.ReplicaDescription]:
-        """?"""
+        """Replicas of the table, one entry per Region."""
 
     @_builtins.property
     def creation_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which the global table was created."""
 
     def __init__(
         self,
@@ -154,13 +158,15 @@ Global___GlobalTableDescription: _TypeAlias = GlobalTableDescription  # noqa: Y0
 
 @_typing.final
 class DescribeGlobalTableRequest(_message.Message):
-    """?"""
+    """Names the legacy global table to describe."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required.
+    An unknown name fails with GlobalTableNotFoundException (NOT_FOUND).
+    """
     def __init__(
         self,
         *,
@@ -178,14 +184,14 @@ Global___DescribeGlobalTableRequest: _TypeAlias = DescribeGlobalTableRequest  # 
 
 @_typing.final
 class DescribeGlobalTableResponse(_message.Message):
-    """?"""
+    """Describes a legacy global table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def global_table_description(self) -> Global___GlobalTableDescription:
-        """?"""
+        """State and replicas of the global table."""
 
     def __init__(
         self,
@@ -202,17 +208,19 @@ Global___DescribeGlobalTableResponse: _TypeAlias = DescribeGlobalTableResponse  
 
 @_typing.final
 class UpdateGlobalTableRequest(_message.Message):
-    """?"""
+    """Adds replicas to, or removes them from, a legacy (version 2017.11.29) global table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     REPLICA_UPDATES_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required."""
     @_builtins.property
     def replica_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaUpdate]:
-        """?"""
+        """Replicas to add and to remove, one entry each. Additions and removals are safest in separate requests.
+        Required.
+        """
 
     def __init__(
         self,
@@ -232,14 +240,14 @@ Global___UpdateGlobalTableRequest: _TypeAlias = UpdateGlobalTableRequest  # noqa
 
 @_typing.final
 class UpdateGlobalTableResponse(_message.Message):
-    """?"""
+    """Describes the global table that is being changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def global_table_description(self) -> Global___GlobalTableDescription:
-        """?"""
+        """State of the global table once the change is accepted; its status is usually `UPDATING`."""
 
     def __init__(
         self,
@@ -256,7 +264,7 @@ Global___UpdateGlobalTableResponse: _TypeAlias = UpdateGlobalTableResponse  # no
 
 @_typing.final
 class ReplicaUpdate(_message.Message):
-    """?"""
+    """One change to the set of replicas. Exactly one of the two members is to be set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -264,11 +272,11 @@ class ReplicaUpdate(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateReplicaAction:
-        """?"""
+        """Adds a replica in a Region."""
 
     @_builtins.property
     def delete(self) -> Global___DeleteReplicaAction:
-        """?"""
+        """Removes the replica of a Region from the global table."""
 
     def __init__(
         self,
@@ -286,13 +294,15 @@ Global___ReplicaUpdate: _TypeAlias = ReplicaUpdate  # noqa: Y015
 
 @_typing.final
 class CreateReplicaAction(_message.Message):
-    """?"""
+    """Names the Region in which a replica is added."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code of the new replica, for example `eu-west-1`. Required.
+    A Region that already has one fails with ReplicaAlreadyExistsException (ALREADY_EXISTS).
+    """
     def __init__(
         self,
         *,
@@ -310,13 +320,15 @@ Global___CreateReplicaAction: _TypeAlias = CreateReplicaAction  # noqa: Y015
 
 @_typing.final
 class DeleteReplicaAction(_message.Message):
-    """?"""
+    """Names the Region whose replica is removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code of the replica, for example `eu-west-1`. Required.
+    A Region without one fails with ReplicaNotFoundException (NOT_FOUND).
+    """
     def __init__(
         self,
         *,
@@ -334,7 +346,7 @@ Global___DeleteReplicaAction: _TypeAlias = DeleteReplicaAction  # noqa: Y015
 
 @_typing.final
 class ListGlobalTablesRequest(_message.Message):
-    """?"""
+    """Selects a page of legacy (version 2017.11.29) global tables."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -342,11 +354,13 @@ class ListGlobalTablesRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     REGION_NAME_FIELD_NUMBER: _builtins.int
     exclusive_start_global_table_name: _builtins.str
-    """?"""
+    """Name after which the page starts: last_evaluated_global_table_name of the previous page, 3 to 255 characters.
+    Absent for the first page.
+    """
     limit: _builtins.int
-    """?"""
+    """Most names to return in a page, 1 or more. Default: 100."""
     region_name: _builtins.str
-    """?"""
+    """AWS Region code; only global tables with a replica there are listed. Absent lists without this filter."""
     def __init__(
         self,
         *,
@@ -375,17 +389,17 @@ Global___ListGlobalTablesRequest: _TypeAlias = ListGlobalTablesRequest  # noqa: 
 
 @_typing.final
 class ListGlobalTablesResponse(_message.Message):
-    """?"""
+    """One page of legacy global tables."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLES_FIELD_NUMBER: _builtins.int
     LAST_EVALUATED_GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     last_evaluated_global_table_name: _builtins.str
-    """?"""
+    """Value for exclusive_start_global_table_name of the next request. Absent on the last page."""
     @_builtins.property
     def global_tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalTable]:
-        """?"""
+        """Global tables on this page; empty when there are none."""
 
     def __init__(
         self,
@@ -405,17 +419,17 @@ Global___ListGlobalTablesResponse: _TypeAlias = ListGlobalTablesResponse  # noqa
 
 @_typing.final
 class GlobalTable(_message.Message):
-    """?"""
+    """A legacy global table and the Regions it spans."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     REPLICATION_GROUP_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`."""
     @_builtins.property
     def replication_group(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]:
-        """?"""
+        """Regions in which the global table has a replica."""
 
     def __init__(
         self,
@@ -435,13 +449,15 @@ Global___GlobalTable: _TypeAlias = GlobalTable  # noqa: Y015
 
 @_typing.final
 class DescribeGlobalTableSettingsRequest(_message.Message):
-    """?"""
+    """Names the legacy global table whose settings are read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required.
+    An unknown name fails with GlobalTableNotFoundException (NOT_FOUND).
+    """
     def __init__(
         self,
         *,
@@ -459,17 +475,17 @@ Global___DescribeGlobalTableSettingsRequest: _TypeAlias = DescribeGlobalTableSet
 
 @_typing.final
 class DescribeGlobalTableSettingsResponse(_message.Message):
-    """?"""
+    """Settings of a legacy global table, Region by Region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     REPLICA_SETTINGS_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`."""
     @_builtins.property
     def replica_settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaSettingsDescription]:
-        """?"""
+        """Settings of each replica, one entry per Region."""
 
     def __init__(
         self,
@@ -489,7 +505,7 @@ Global___DescribeGlobalTableSettingsResponse: _TypeAlias = DescribeGlobalTableSe
 
 @_typing.final
 class ReplicaSettingsDescription(_message.Message):
-    """?"""
+    """Capacity, scaling and index settings of one replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -503,32 +519,37 @@ class ReplicaSettingsDescription(_message.Message):
     REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_FIELD_NUMBER: _builtins.int
     REPLICA_TABLE_CLASS_SUMMARY_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code of the replica. Always present."""
     replica_status: _builtins.str
-    """?"""
+    """State of the replica. One of `CREATING`, `CREATION_FAILED`, `UPDATING`, `DELETING`, `ACTIVE`,
+    `REGION_DISABLED`, `INACCESSIBLE_ENCRYPTION_CREDENTIALS`, `ARCHIVING`, `ARCHIVED`,
+    `REPLICATION_NOT_AUTHORIZED`; AWS may add values.
+    """
     replica_provisioned_read_capacity_units: _builtins.int
-    """?"""
+    """Provisioned read capacity units: strongly consistent reads of up to 4 KB a second, 0 or more. Reads beyond it
+    are throttled.
+    """
     replica_provisioned_write_capacity_units: _builtins.int
-    """?"""
+    """Provisioned write capacity units: writes of up to 1 KB a second, 0 or more. Writes beyond it are throttled."""
     @_builtins.property
     def replica_billing_mode_summary(self) -> _table_description_pb2.BillingModeSummary:
-        """?"""
+        """Capacity mode of the replica."""
 
     @_builtins.property
     def replica_provisioned_read_capacity_auto_scaling_settings(self) -> _autoscaling_pb2.AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the replica's read capacity. Absent when none is configured."""
 
     @_builtins.property
     def replica_provisioned_write_capacity_auto_scaling_settings(self) -> _autoscaling_pb2.AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the replica's write capacity. Absent when none is configured."""
 
     @_builtins.property
     def replica_global_secondary_index_settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndexSettingsDescription]:
-        """?"""
+        """Settings of the replica's global secondary indexes. Empty when the table has none."""
 
     @_builtins.property
     def replica_table_class_summary(self) -> _table_description_pb2.TableClassSummary:
-        """?"""
+        """Table class of the replica and when it was last changed."""
 
     def __init__(
         self,
@@ -568,7 +589,7 @@ Global___ReplicaSettingsDescription: _TypeAlias = ReplicaSettingsDescription  # 
 
 @_typing.final
 class ReplicaGlobalSecondaryIndexSettingsDescription(_message.Message):
-    """?"""
+    """Capacity and scaling settings of one global secondary index on a replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -579,20 +600,20 @@ class ReplicaGlobalSecondaryIndexSettingsDescription(_message.Message):
     PROVISIONED_WRITE_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     PROVISIONED_WRITE_CAPACITY_AUTO_SCALING_SETTINGS_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters, unique within the table. Always present."""
     index_status: _builtins.str
-    """?"""
+    """State of the index. One of `CREATING`, `UPDATING`, `DELETING`, `ACTIVE`; AWS may add values."""
     provisioned_read_capacity_units: _builtins.int
-    """?"""
+    """Provisioned read capacity units of the index, 1 or more: strongly consistent reads of up to 4 KB a second."""
     provisioned_write_capacity_units: _builtins.int
-    """?"""
+    """Provisioned write capacity units of the index, 1 or more: writes of up to 1 KB a second."""
     @_builtins.property
     def provisioned_read_capacity_auto_scaling_settings(self) -> _autoscaling_pb2.AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the index's read capacity. Absent when none is configured."""
 
     @_builtins.property
     def provisioned_write_capacity_auto_scaling_settings(self) -> _autoscaling_pb2.AutoScalingSettingsDescription:
-        """?"""
+        """Auto scaling of the index's write capacity. Absent when none is configured."""
 
     def __init__(
         self,
@@ -629,7 +650,7 @@ Global___ReplicaGlobalSecondaryIndexSettingsDescription: _TypeAlias = ReplicaGlo
 
 @_typing.final
 class UpdateGlobalTableSettingsRequest(_message.Message):
-    """?"""
+    """Changes capacity and scaling of a legacy (version 2017.11.29) global table or of single replicas."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -640,22 +661,26 @@ class UpdateGlobalTableSettingsRequest(_message.Message):
     GLOBAL_TABLE_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE_FIELD_NUMBER: _builtins.int
     REPLICA_SETTINGS_UPDATE_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required."""
     global_table_billing_mode: _builtins.str
-    """?"""
+    """Capacity mode for all replicas. One of `PROVISIONED`, `PAY_PER_REQUEST`; AWS may add values. Default:
+    `PROVISIONED`.
+    """
     global_table_provisioned_write_capacity_units: _builtins.int
-    """?"""
+    """Write capacity units of every replica, 1 or more: writes of up to 1 KB a second."""
     @_builtins.property
     def global_table_provisioned_write_capacity_auto_scaling_settings_update(self) -> _autoscaling_pb2.AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the write capacity, for every replica."""
 
     @_builtins.property
     def global_table_global_secondary_index_settings_update(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalTableGlobalSecondaryIndexSettingsUpdate]:
-        """?"""
+        """Write settings of global secondary indexes, the same in every replica, 1 to 20 entries. An empty list is sent
+        as absent.
+        """
 
     @_builtins.property
     def replica_settings_update(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaSettingsUpdate]:
-        """?"""
+        """Settings that differ by Region, 1 to 50 entries. An empty list is sent as absent."""
 
     def __init__(
         self,
@@ -688,17 +713,17 @@ Global___UpdateGlobalTableSettingsRequest: _TypeAlias = UpdateGlobalTableSetting
 
 @_typing.final
 class UpdateGlobalTableSettingsResponse(_message.Message):
-    """?"""
+    """Settings of the global table once the change is accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GLOBAL_TABLE_NAME_FIELD_NUMBER: _builtins.int
     REPLICA_SETTINGS_FIELD_NUMBER: _builtins.int
     global_table_name: _builtins.str
-    """?"""
+    """Name of the global table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`."""
     @_builtins.property
     def replica_settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaSettingsDescription]:
-        """?"""
+        """Settings of each replica, one entry per Region."""
 
     def __init__(
         self,
@@ -718,7 +743,7 @@ Global___UpdateGlobalTableSettingsResponse: _TypeAlias = UpdateGlobalTableSettin
 
 @_typing.final
 class GlobalTableGlobalSecondaryIndexSettingsUpdate(_message.Message):
-    """?"""
+    """Write settings of one global secondary index, applied in every replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -726,12 +751,14 @@ class GlobalTableGlobalSecondaryIndexSettingsUpdate(_message.Message):
     PROVISIONED_WRITE_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     PROVISIONED_WRITE_CAPACITY_AUTO_SCALING_SETTINGS_UPDATE_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the global secondary index to change, 3 to 255 characters. Required.
+    An unknown index fails with IndexNotFoundException (NOT_FOUND).
+    """
     provisioned_write_capacity_units: _builtins.int
-    """?"""
+    """Write capacity units of the index, 1 or more: writes of up to 1 KB a second."""
     @_builtins.property
     def provisioned_write_capacity_auto_scaling_settings_update(self) -> _autoscaling_pb2.AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the index's write capacity."""
 
     def __init__(
         self,
@@ -757,7 +784,7 @@ Global___GlobalTableGlobalSecondaryIndexSettingsUpdate: _TypeAlias = GlobalTable
 
 @_typing.final
 class ReplicaSettingsUpdate(_message.Message):
-    """?"""
+    """Settings to change on the replica of one Region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -767,18 +794,22 @@ class ReplicaSettingsUpdate(_message.Message):
     REPLICA_GLOBAL_SECONDARY_INDEX_SETTINGS_UPDATE_FIELD_NUMBER: _builtins.int
     REPLICA_TABLE_CLASS_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """AWS Region code of the replica to change. Required.
+    A Region without a replica fails with ReplicaNotFoundException (NOT_FOUND).
+    """
     replica_provisioned_read_capacity_units: _builtins.int
-    """?"""
+    """Read capacity units of the replica, 1 or more: strongly consistent reads of up to 4 KB a second."""
     replica_table_class: _builtins.str
-    """?"""
+    """Table class of the replica. One of `STANDARD`, `STANDARD_INFREQUENT_ACCESS`; AWS may add values. Default: the
+    class of the source table.
+    """
     @_builtins.property
     def replica_provisioned_read_capacity_auto_scaling_settings_update(self) -> _autoscaling_pb2.AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the replica's read capacity."""
 
     @_builtins.property
     def replica_global_secondary_index_settings_update(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndexSettingsUpdate]:
-        """?"""
+        """Read settings of the replica's global secondary indexes, 1 to 20 entries. An empty list is sent as absent."""
 
     def __init__(
         self,
@@ -810,7 +841,7 @@ Global___ReplicaSettingsUpdate: _TypeAlias = ReplicaSettingsUpdate  # noqa: Y015
 
 @_typing.final
 class ReplicaGlobalSecondaryIndexSettingsUpdate(_message.Message):
-    """?"""
+    """Read settings to change on one global secondary index of a replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -818,12 +849,14 @@ class ReplicaGlobalSecondaryIndexSettingsUpdate(_message.Message):
     PROVISIONED_READ_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     PROVISIONED_READ_CAPACITY_AUTO_SCALING_SETTINGS_UPDATE_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the global secondary index to change, 3 to 255 characters. Required.
+    An unknown index fails with IndexNotFoundException (NOT_FOUND).
+    """
     provisioned_read_capacity_units: _builtins.int
-    """?"""
+    """Read capacity units of the index, 1 or more: strongly consistent reads of up to 4 KB a second."""
     @_builtins.property
     def provisioned_read_capacity_auto_scaling_settings_update(self) -> _autoscaling_pb2.AutoScalingSettingsUpdate:
-        """?"""
+        """Auto scaling of the index's read capacity."""
 
     def __init__(
         self,

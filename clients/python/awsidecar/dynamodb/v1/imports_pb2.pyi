@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImportTableRequest(_message.Message):
-    """?"""
+    """Asks to create a new table and fill it from objects in S3. An existing table cannot be imported into."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,22 +33,25 @@ class ImportTableRequest(_message.Message):
     INPUT_COMPRESSION_TYPE_FIELD_NUMBER: _builtins.int
     TABLE_CREATION_PARAMETERS_FIELD_NUMBER: _builtins.int
     client_token: _builtins.str
-    """?"""
+    """Idempotency token, any text without `$`, honoured for 8 hours after the first call is completed.
+    Create it once and send it with every retry: without it, a call sent again may start a second import.
+    The same token with other parameters is INVALID_ARGUMENT (IdempotentParameterMismatchException).
+    """
     input_format: _builtins.str
-    """?"""
+    """Format of the objects: one of `DYNAMODB_JSON`, `ION`, `CSV`; AWS may add values. Required."""
     input_compression_type: _builtins.str
-    """?"""
+    """Compression of the objects: one of `GZIP`, `ZSTD`, `NONE`; AWS may add values."""
     @_builtins.property
     def s3_bucket_source(self) -> Global___S3BucketSource:
-        """?"""
+        """Bucket and key prefix of the objects to import. Required."""
 
     @_builtins.property
     def input_format_options(self) -> Global___InputFormatOptions:
-        """?"""
+        """How to read the format. Only `CSV` has options."""
 
     @_builtins.property
     def table_creation_parameters(self) -> Global___TableCreationParameters:
-        """?"""
+        """Table to create. Required."""
 
     def __init__(
         self,
@@ -81,14 +84,14 @@ Global___ImportTableRequest: _TypeAlias = ImportTableRequest  # noqa: Y015
 
 @_typing.final
 class ImportTableResponse(_message.Message):
-    """?"""
+    """Carries the import that was started; it runs in the background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IMPORT_TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def import_table_description(self) -> Global___ImportTableDescription:
-        """?"""
+        """The new import, with status `IN_PROGRESS`. Follow it with DescribeImport. Always present."""
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ Global___ImportTableResponse: _TypeAlias = ImportTableResponse  # noqa: Y015
 
 @_typing.final
 class S3BucketSource(_message.Message):
-    """?"""
+    """Objects in S3 that an import reads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,11 +116,13 @@ class S3BucketSource(_message.Message):
     S3_BUCKET_FIELD_NUMBER: _builtins.int
     S3_KEY_PREFIX_FIELD_NUMBER: _builtins.int
     s3_bucket_owner: _builtins.str
-    """?"""
+    """Account id of the bucket's owner, 12 digits. Needed when the bucket belongs to another account."""
     s3_bucket: _builtins.str
-    """?"""
+    """Name of the bucket, at most 255 characters. Required."""
     s3_key_prefix: _builtins.str
-    """?"""
+    """Key prefix, at most 1,024 characters: only objects whose keys begin with it are read.
+    The whole bucket when absent.
+    """
     def __init__(
         self,
         *,
@@ -146,14 +151,14 @@ Global___S3BucketSource: _TypeAlias = S3BucketSource  # noqa: Y015
 
 @_typing.final
 class InputFormatOptions(_message.Message):
-    """?"""
+    """Options for reading the input, by format."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CSV_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def csv(self) -> Global___CsvOptions:
-        """?"""
+        """Options for `CSV` input."""
 
     def __init__(
         self,
@@ -170,17 +175,20 @@ Global___InputFormatOptions: _TypeAlias = InputFormatOptions  # noqa: Y015
 
 @_typing.final
 class CsvOptions(_message.Message):
-    """?"""
+    """How to read CSV objects."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIMITER_FIELD_NUMBER: _builtins.int
     HEADER_LIST_FIELD_NUMBER: _builtins.int
     delimiter: _builtins.str
-    """?"""
+    """Separator of the fields, one character: `,` `;` `:` `|`, a tab or a space. A comma when absent."""
     @_builtins.property
     def header_list(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Column names for all objects: 1 to 255 names, each 1 to 65,536 printable ASCII characters without `"` and `,`.
+        When given, the first line of each object is data; when absent, the first line holds the names.
+        An empty list is sent to AWS as absent.
+        """
 
     def __init__(
         self,
@@ -200,7 +208,7 @@ Global___CsvOptions: _TypeAlias = CsvOptions  # noqa: Y015
 
 @_typing.final
 class TableCreationParameters(_message.Message):
-    """?"""
+    """Table that an import creates."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -214,36 +222,36 @@ class TableCreationParameters(_message.Message):
     GLOBAL_SECONDARY_INDEXES_FIELD_NUMBER: _builtins.int
     VECTOR_INDEXES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the new table, 3 to 255 characters of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`. Required."""
     billing_mode: _builtins.str
-    """?"""
+    """One of `PROVISIONED`, `PAY_PER_REQUEST`; AWS may add values."""
     @_builtins.property
     def attribute_definitions(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.AttributeDefinition]:
-        """?"""
+        """Types of all attributes used as keys of the table or of its indexes. Required."""
 
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Primary key of the table: a partition key and, for a composite key, a sort key. Required."""
 
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Read and write capacity of the table. Only in `PROVISIONED` mode."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Ceilings on on-demand reads, writes or both; at least one must be set. Only in `PAY_PER_REQUEST` mode."""
 
     @_builtins.property
     def sse_specification(self) -> _schema_pb2.SSESpecification:
-        """?"""
+        """Encryption at rest of the table. A key owned by AWS is used when absent."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.GlobalSecondaryIndex]:
-        """?"""
+        """Global secondary indexes to create with the table; an import cannot create local ones. None when empty."""
 
     @_builtins.property
     def vector_indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.VectorIndex]:
-        """?"""
+        """Vector indexes to create with the table. None when empty."""
 
     def __init__(
         self,
@@ -275,7 +283,7 @@ Global___TableCreationParameters: _TypeAlias = TableCreationParameters  # noqa: 
 
 @_typing.final
 class ImportTableDescription(_message.Message):
-    """?"""
+    """One import: what was asked for, and how far it got."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -299,52 +307,52 @@ class ImportTableDescription(_message.Message):
     FAILURE_CODE_FIELD_NUMBER: _builtins.int
     FAILURE_MESSAGE_FIELD_NUMBER: _builtins.int
     import_arn: _builtins.str
-    """?"""
+    """ARN of the import, 37 to 1,024 characters."""
     import_status: _builtins.str
-    """?"""
+    """One of `IN_PROGRESS`, `COMPLETED`, `CANCELLING`, `CANCELLED`, `FAILED`; AWS may add values."""
     table_arn: _builtins.str
-    """?"""
+    """ARN of the table being filled, 1 to 1,024 characters."""
     table_id: _builtins.str
-    """?"""
+    """Unique id (UUID) of the table being filled."""
     client_token: _builtins.str
-    """?"""
+    """Idempotency token of the call that started the import."""
     error_count: _builtins.int
-    """?"""
+    """Number of errors met while importing. Details are in the CloudWatch log group."""
     cloud_watch_log_group_arn: _builtins.str
-    """?"""
+    """ARN of the CloudWatch log group of the import, 1 to 1,024 characters."""
     input_format: _builtins.str
-    """?"""
+    """One of `DYNAMODB_JSON`, `ION`, `CSV`; AWS may add values."""
     input_compression_type: _builtins.str
-    """?"""
+    """One of `GZIP`, `ZSTD`, `NONE`; AWS may add values."""
     processed_size_bytes: _builtins.int
-    """?"""
+    """Input read so far, in bytes."""
     processed_item_count: _builtins.int
-    """?"""
+    """Number of items read so far, including those that could not be imported."""
     imported_item_count: _builtins.int
-    """?"""
+    """Number of items written to the table."""
     failure_code: _builtins.str
-    """?"""
+    """AWS's code for why the import failed. Absent when it did not fail."""
     failure_message: _builtins.str
-    """?"""
+    """Why the import failed, in words. Absent when it did not fail."""
     @_builtins.property
     def s3_bucket_source(self) -> Global___S3BucketSource:
-        """?"""
+        """Bucket and key prefix of the objects being imported."""
 
     @_builtins.property
     def input_format_options(self) -> Global___InputFormatOptions:
-        """?"""
+        """Options the input is read with. Absent when the request had none."""
 
     @_builtins.property
     def table_creation_parameters(self) -> Global___TableCreationParameters:
-        """?"""
+        """Table the import was asked to create."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the import began."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the import ended. Absent while it runs."""
 
     def __init__(
         self,
@@ -434,13 +442,15 @@ Global___ImportTableDescription: _TypeAlias = ImportTableDescription  # noqa: Y0
 
 @_typing.final
 class DescribeImportRequest(_message.Message):
-    """?"""
+    """Asks for one import."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IMPORT_ARN_FIELD_NUMBER: _builtins.int
     import_arn: _builtins.str
-    """?"""
+    """ARN of the import (not of the table), 37 to 1,024 characters. Required.
+    NOT_FOUND (ImportNotFoundException) when there is none.
+    """
     def __init__(
         self,
         *,
@@ -458,14 +468,14 @@ Global___DescribeImportRequest: _TypeAlias = DescribeImportRequest  # noqa: Y015
 
 @_typing.final
 class DescribeImportResponse(_message.Message):
-    """?"""
+    """Carries the import that was asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IMPORT_TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def import_table_description(self) -> Global___ImportTableDescription:
-        """?"""
+        """The import, its parameters and its progress. Always present."""
 
     def __init__(
         self,
@@ -482,7 +492,7 @@ Global___DescribeImportResponse: _TypeAlias = DescribeImportResponse  # noqa: Y0
 
 @_typing.final
 class ListImportsRequest(_message.Message):
-    """?"""
+    """Asks for one page of the imports of the past 90 days."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -490,11 +500,11 @@ class ListImportsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     table_arn: _builtins.str
-    """?"""
+    """ARN of one table, 1 to 1,024 characters. When absent, imports into all tables are listed."""
     page_size: _builtins.int
-    """?"""
+    """Maximum number of imports in the page, 1 to 25."""
     next_token: _builtins.str
-    """?"""
+    """`next_token` of the previous page, 112 to 1,024 characters. Starts at the beginning when absent."""
     def __init__(
         self,
         *,
@@ -523,17 +533,17 @@ Global___ListImportsRequest: _TypeAlias = ListImportsRequest  # noqa: Y015
 
 @_typing.final
 class ListImportsResponse(_message.Message):
-    """?"""
+    """One page of imports."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IMPORT_SUMMARY_LIST_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     next_token: _builtins.str
-    """?"""
+    """Value for `next_token` of the next request. Absent on the last page."""
     @_builtins.property
     def import_summary_list(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportSummary]:
-        """?"""
+        """Imports of this page."""
 
     def __init__(
         self,
@@ -553,7 +563,7 @@ Global___ListImportsResponse: _TypeAlias = ListImportsResponse  # noqa: Y015
 
 @_typing.final
 class ImportSummary(_message.Message):
-    """?"""
+    """One import in a listing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -566,26 +576,26 @@ class ImportSummary(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     import_arn: _builtins.str
-    """?"""
+    """ARN of the import, 37 to 1,024 characters."""
     import_status: _builtins.str
-    """?"""
+    """One of `IN_PROGRESS`, `COMPLETED`, `CANCELLING`, `CANCELLED`, `FAILED`; AWS may add values."""
     table_arn: _builtins.str
-    """?"""
+    """ARN of the table being filled, 1 to 1,024 characters."""
     cloud_watch_log_group_arn: _builtins.str
-    """?"""
+    """ARN of the CloudWatch log group of the import, 1 to 1,024 characters."""
     input_format: _builtins.str
-    """?"""
+    """One of `DYNAMODB_JSON`, `ION`, `CSV`; AWS may add values."""
     @_builtins.property
     def s3_bucket_source(self) -> Global___S3BucketSource:
-        """?"""
+        """Bucket and key prefix of the objects being imported."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the import began."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """When the import ended. Absent while it runs."""
 
     def __init__(
         self,

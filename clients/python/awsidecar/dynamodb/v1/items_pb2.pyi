@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetItemRequest(_message.Message):
-    """?"""
+    """Asks for one item by its primary key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -75,24 +75,37 @@ class GetItemRequest(_message.Message):
     PROJECTION_EXPRESSION_FIELD_NUMBER: _builtins.int
     EXPRESSION_ATTRIBUTE_NAMES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     consistent_read: _builtins.bool
-    """?"""
+    """Whether to see every write acknowledged before the read, at one read unit per 4 KB. Absent or `false`, the read
+    is eventually consistent and costs half.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL`, `INDEXES`. Says whether `consumed_capacity` is returned; `INDEXES` adds
+    the share of the table, the only thing this operation reads.
+    """
     projection_expression: _builtins.str
-    """?"""
+    """Attributes or document paths to return, separated by commas, up to 4 KB; what the item lacks is left out.
+    Absent, all attributes are returned. Saves transfer, not read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def attributes_to_get(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Legacy: top-level attributes to return, each up to 65535 characters; `projection_expression` replaces it.
+        Mixing legacy members with expressions is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in `projection_expression`, for reserved words and special
+        characters. A placeholder has up to 255 bytes; one that the expression does not use is INVALID_ARGUMENT.
+        Empty means absent.
+        """
 
     def __init__(
         self,
@@ -130,7 +143,7 @@ Global___GetItemRequest: _TypeAlias = GetItemRequest  # noqa: Y015
 
 @_typing.final
 class GetItemResponse(_message.Message):
-    """?"""
+    """Carries the item, if there is one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,11 +151,13 @@ class GetItemResponse(_message.Message):
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """What was found, reduced to the projected attributes. Absent when no item has the key; empty when the item
+        exists but has none of the projected attributes.
+        """
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,
@@ -160,7 +175,7 @@ Global___GetItemResponse: _TypeAlias = GetItemResponse  # noqa: Y015
 
 @_typing.final
 class PutItemRequest(_message.Message):
-    """?"""
+    """Asks to create an item, or to replace as a whole the one that has the same primary key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,34 +274,51 @@ class PutItemRequest(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     return_values: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD` (the item that was replaced); any other value is INVALID_ARGUMENT. Costs
+    no read units.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     return_item_collection_metrics: _builtins.str
-    """?"""
+    """One of `NONE` (default), `SIZE`. With `SIZE`, the response estimates the size of each item collection written
+    to, if the table has a local secondary index.
+    """
     conditional_operator: _builtins.str
-    """?"""
+    """Legacy: joins the entries of `expected`, one of `AND` (default), `OR`. `condition_expression` replaces it."""
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the put to happen, else FAILED_PRECONDITION (ConditionalCheckFailedException) and nothing
+    is changed. Up to 4 KB. Absent, the put is unconditional. With `attribute_not_exists(pk)`, `pk` being
+    the partition key, it never replaces.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the error detail `awsidecar.errors.v1.ConditionalCheckFailed`. Costs no read units.
+    """
     @_builtins.property
     def item(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All attributes by name, including the whole primary key. Required. Up to 400 KB, names included; index keys
+        must have the types of the table's attribute definitions, else INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expected(self) -> _containers.MessageMap[_builtins.str, Global___ExpectedAttributeValue]:
-        """?"""
+        """Legacy: conditions by attribute name; `condition_expression` replaces it. Mixing the two is INVALID_ARGUMENT."""
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -340,7 +372,7 @@ Global___PutItemRequest: _TypeAlias = PutItemRequest  # noqa: Y015
 
 @_typing.final
 class PutItemResponse(_message.Message):
-    """?"""
+    """Confirms that the item is stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -349,15 +381,17 @@ class PutItemResponse(_message.Message):
     ITEM_COLLECTION_METRICS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributes(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """The item that was replaced. Absent unless `return_values` is `ALL_OLD` and there was one."""
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     @_builtins.property
     def item_collection_metrics(self) -> _capacity_pb2.ItemCollectionMetrics:
-        """?"""
+        """Size estimate of the item collection written to. Absent unless `return_item_collection_metrics` is `SIZE` and
+        the table has a local secondary index.
+        """
 
     def __init__(
         self,
@@ -376,7 +410,9 @@ Global___PutItemResponse: _TypeAlias = PutItemResponse  # noqa: Y015
 
 @_typing.final
 class ExpectedAttributeValue(_message.Message):
-    """?"""
+    """Legacy condition on one attribute: either `value` and `exists`, or `comparison_operator` and
+    `attribute_value_list`. Mixing the two pairs is INVALID_ARGUMENT. `condition_expression` replaces it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -385,16 +421,23 @@ class ExpectedAttributeValue(_message.Message):
     COMPARISON_OPERATOR_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_VALUE_LIST_FIELD_NUMBER: _builtins.int
     exists: _builtins.bool
-    """?"""
+    """Legacy: `true` (default) needs `value` and holds when the attribute equals it; `false` forbids `value` and
+    holds when the attribute is missing. `condition_expression` replaces it.
+    """
     comparison_operator: _builtins.str
-    """?"""
+    """Legacy: how the attribute is compared with `attribute_value_list`. One of `EQ`, `NE`, `IN`, `LE`,
+    `LT`, `GE`, `GT`, `BETWEEN`, `NOT_NULL`, `NULL`, `CONTAINS`, `NOT_CONTAINS`, `BEGINS_WITH`.
+    `condition_expression` replaces it.
+    """
     @_builtins.property
     def value(self) -> _attribute_value_pb2.AttributeValue:
-        """?"""
+        """Legacy: the attribute must exist and equal this. `condition_expression` replaces it."""
 
     @_builtins.property
     def attribute_value_list(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Legacy: values to compare with. `BETWEEN` takes two, `IN` one or more, `NULL` and `NOT_NULL` none, every other
+        operator one. Strings and binaries compare by unsigned bytes. `condition_expression` replaces it.
+        """
 
     def __init__(
         self,
@@ -421,7 +464,7 @@ Global___ExpectedAttributeValue: _TypeAlias = ExpectedAttributeValue  # noqa: Y0
 
 @_typing.final
 class UpdateItemRequest(_message.Message):
-    """?"""
+    """Asks to change attributes of one item, or to create the item if its key is new."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -543,40 +586,58 @@ class UpdateItemRequest(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     conditional_operator: _builtins.str
-    """?"""
+    """Legacy: joins the entries of `expected`, one of `AND` (default), `OR`. `condition_expression` replaces it."""
     return_values: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`, `UPDATED_OLD`, `ALL_NEW`, `UPDATED_NEW`: the whole item or only
+    the attributes named in the update, before or after it. Costs no read units.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     return_item_collection_metrics: _builtins.str
-    """?"""
+    """One of `NONE` (default), `SIZE`. With `SIZE`, the response estimates the size of each item collection written
+    to, if the table has a local secondary index.
+    """
     update_expression: _builtins.str
-    """?"""
+    """Changes to make, as `SET`, `REMOVE`, `ADD` and `DELETE` clauses, each at most once; up to 4 KB. Key attributes
+    cannot change (INVALID_ARGUMENT). Absent, an existing item stays as it is and a new one gets its key alone.
+    """
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the update to happen, else FAILED_PRECONDITION (ConditionalCheckFailedException) and nothing
+    is changed. Up to 4 KB. Absent, the update is unconditional.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the error detail `awsidecar.errors.v1.ConditionalCheckFailed`. Costs no read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def attribute_updates(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValueUpdate]:
-        """?"""
+        """Legacy: changes by attribute name; `update_expression` replaces it. Mixing the two is INVALID_ARGUMENT."""
 
     @_builtins.property
     def expected(self) -> _containers.MessageMap[_builtins.str, Global___ExpectedAttributeValue]:
-        """?"""
+        """Legacy: conditions by attribute name; `condition_expression` replaces it. Mixing the two is INVALID_ARGUMENT."""
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -636,7 +697,7 @@ Global___UpdateItemRequest: _TypeAlias = UpdateItemRequest  # noqa: Y015
 
 @_typing.final
 class UpdateItemResponse(_message.Message):
-    """?"""
+    """Confirms that the update is stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -645,15 +706,17 @@ class UpdateItemResponse(_message.Message):
     ITEM_COLLECTION_METRICS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributes(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """What `return_values` selected. Absent when it is `NONE`, or when it asks for old values and there were none."""
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     @_builtins.property
     def item_collection_metrics(self) -> _capacity_pb2.ItemCollectionMetrics:
-        """?"""
+        """Size estimate of the item collection written to. Absent unless `return_item_collection_metrics` is `SIZE` and
+        the table has a local secondary index.
+        """
 
     def __init__(
         self,
@@ -672,17 +735,19 @@ Global___UpdateItemResponse: _TypeAlias = UpdateItemResponse  # noqa: Y015
 
 @_typing.final
 class AttributeValueUpdate(_message.Message):
-    """?"""
+    """Legacy change of one attribute; key attributes cannot be changed. `update_expression` replaces it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUE_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     action: _builtins.str
-    """?"""
+    """Legacy: one of `PUT` (default; stores the value), `ADD` (adds to a number or a set), `DELETE` (removes
+    the attribute, or the given elements of a set). `update_expression` replaces it.
+    """
     @_builtins.property
     def value(self) -> _attribute_value_pb2.AttributeValue:
-        """?"""
+        """Legacy: operand of `action`. May be absent only with `DELETE`. `update_expression` replaces it."""
 
     def __init__(
         self,
@@ -702,7 +767,7 @@ Global___AttributeValueUpdate: _TypeAlias = AttributeValueUpdate  # noqa: Y015
 
 @_typing.final
 class DeleteItemRequest(_message.Message):
-    """?"""
+    """Asks to delete one item by its primary key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -801,34 +866,50 @@ class DeleteItemRequest(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     conditional_operator: _builtins.str
-    """?"""
+    """Legacy: joins the entries of `expected`, one of `AND` (default), `OR`. `condition_expression` replaces it."""
     return_values: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD` (the deleted item); any other value is INVALID_ARGUMENT.
+    Costs no read units.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     return_item_collection_metrics: _builtins.str
-    """?"""
+    """One of `NONE` (default), `SIZE`. With `SIZE`, the response estimates the size of each item collection written
+    to, if the table has a local secondary index.
+    """
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the delete to happen, else FAILED_PRECONDITION (ConditionalCheckFailedException) and nothing
+    is changed. Up to 4 KB. Absent, the delete is unconditional.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the error detail `awsidecar.errors.v1.ConditionalCheckFailed`. Costs no read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expected(self) -> _containers.MessageMap[_builtins.str, Global___ExpectedAttributeValue]:
-        """?"""
+        """Legacy: conditions by attribute name; `condition_expression` replaces it. Mixing the two is INVALID_ARGUMENT."""
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -882,7 +963,7 @@ Global___DeleteItemRequest: _TypeAlias = DeleteItemRequest  # noqa: Y015
 
 @_typing.final
 class DeleteItemResponse(_message.Message):
-    """?"""
+    """Confirms that no item has the key any more, whether or not there was one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -891,15 +972,17 @@ class DeleteItemResponse(_message.Message):
     ITEM_COLLECTION_METRICS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attributes(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """The item that was deleted. Absent unless `return_values` is `ALL_OLD` and there was one."""
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     @_builtins.property
     def item_collection_metrics(self) -> _capacity_pb2.ItemCollectionMetrics:
-        """?"""
+        """Size estimate of the item collection written to. Absent unless `return_item_collection_metrics` is `SIZE` and
+        the table has a local secondary index.
+        """
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class EnableKinesisStreamingDestinationRequest(_message.Message):
-    """?"""
+    """Names the table whose item changes are to flow into a Kinesis data stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -28,12 +28,12 @@ class EnableKinesisStreamingDestinationRequest(_message.Message):
     STREAM_ARN_FIELD_NUMBER: _builtins.int
     ENABLE_KINESIS_STREAMING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream, 37 to 1024 characters. Required."""
     @_builtins.property
     def enable_kinesis_streaming_configuration(self) -> Global___EnableKinesisStreamingConfiguration:
-        """?"""
+        """Settings of the records written to the stream. Absent takes AWS's defaults."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ Global___EnableKinesisStreamingDestinationRequest: _TypeAlias = EnableKinesisStr
 
 @_typing.final
 class EnableKinesisStreamingDestinationResponse(_message.Message):
-    """?"""
+    """State of the destination once the request is accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,14 +68,16 @@ class EnableKinesisStreamingDestinationResponse(_message.Message):
     DESTINATION_STATUS_FIELD_NUMBER: _builtins.int
     ENABLE_KINESIS_STREAMING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream."""
     destination_status: _builtins.str
-    """?"""
+    """State of the flow, usually `ENABLING` here. One of `ENABLING`, `ACTIVE`, `DISABLING`, `DISABLED`,
+    `ENABLE_FAILED`, `UPDATING`; AWS may add values.
+    """
     @_builtins.property
     def enable_kinesis_streaming_configuration(self) -> Global___EnableKinesisStreamingConfiguration:
-        """?"""
+        """Settings of the records written to the stream. Absent when none were given."""
 
     def __init__(
         self,
@@ -106,13 +108,15 @@ Global___EnableKinesisStreamingDestinationResponse: _TypeAlias = EnableKinesisSt
 
 @_typing.final
 class EnableKinesisStreamingConfiguration(_message.Message):
-    """?"""
+    """Settings of the records that DynamoDB writes to a Kinesis data stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     APPROXIMATE_CREATION_DATE_TIME_PRECISION_FIELD_NUMBER: _builtins.int
     approximate_creation_date_time_precision: _builtins.str
-    """?"""
+    """Precision of the change time in each record. One of `MILLISECOND`, `MICROSECOND`; AWS may add values. Default:
+    microseconds.
+    """
     def __init__(
         self,
         *,
@@ -130,7 +134,7 @@ Global___EnableKinesisStreamingConfiguration: _TypeAlias = EnableKinesisStreamin
 
 @_typing.final
 class DisableKinesisStreamingDestinationRequest(_message.Message):
-    """?"""
+    """Names the table and the Kinesis data stream to disconnect. Neither of them is deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,12 +142,12 @@ class DisableKinesisStreamingDestinationRequest(_message.Message):
     STREAM_ARN_FIELD_NUMBER: _builtins.int
     ENABLE_KINESIS_STREAMING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream, 37 to 1024 characters. Required."""
     @_builtins.property
     def enable_kinesis_streaming_configuration(self) -> Global___EnableKinesisStreamingConfiguration:
-        """?"""
+        """Settings that the destination was enabled with. Can be left out."""
 
     def __init__(
         self,
@@ -169,7 +173,7 @@ Global___DisableKinesisStreamingDestinationRequest: _TypeAlias = DisableKinesisS
 
 @_typing.final
 class DisableKinesisStreamingDestinationResponse(_message.Message):
-    """?"""
+    """State of the destination once the request is accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,14 +182,16 @@ class DisableKinesisStreamingDestinationResponse(_message.Message):
     DESTINATION_STATUS_FIELD_NUMBER: _builtins.int
     ENABLE_KINESIS_STREAMING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream."""
     destination_status: _builtins.str
-    """?"""
+    """State of the flow, usually `DISABLING` here. One of `ENABLING`, `ACTIVE`, `DISABLING`, `DISABLED`,
+    `ENABLE_FAILED`, `UPDATING`; AWS may add values.
+    """
     @_builtins.property
     def enable_kinesis_streaming_configuration(self) -> Global___EnableKinesisStreamingConfiguration:
-        """?"""
+        """Settings of the destination. Absent when none were given."""
 
     def __init__(
         self,
@@ -216,7 +222,7 @@ Global___DisableKinesisStreamingDestinationResponse: _TypeAlias = DisableKinesis
 
 @_typing.final
 class UpdateKinesisStreamingDestinationRequest(_message.Message):
-    """?"""
+    """Changes the settings of an enabled Kinesis destination."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -224,12 +230,12 @@ class UpdateKinesisStreamingDestinationRequest(_message.Message):
     STREAM_ARN_FIELD_NUMBER: _builtins.int
     UPDATE_KINESIS_STREAMING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream, 37 to 1024 characters. Required."""
     @_builtins.property
     def update_kinesis_streaming_configuration(self) -> Global___UpdateKinesisStreamingConfiguration:
-        """?"""
+        """New settings of the records written to the stream."""
 
     def __init__(
         self,
@@ -255,7 +261,7 @@ Global___UpdateKinesisStreamingDestinationRequest: _TypeAlias = UpdateKinesisStr
 
 @_typing.final
 class UpdateKinesisStreamingDestinationResponse(_message.Message):
-    """?"""
+    """State of the destination once the change is accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -264,14 +270,16 @@ class UpdateKinesisStreamingDestinationResponse(_message.Message):
     DESTINATION_STATUS_FIELD_NUMBER: _builtins.int
     UPDATE_KINESIS_STREAMING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream."""
     destination_status: _builtins.str
-    """?"""
+    """State of the flow, usually `UPDATING` here. One of `ENABLING`, `ACTIVE`, `DISABLING`, `DISABLED`,
+    `ENABLE_FAILED`, `UPDATING`; AWS may add values.
+    """
     @_builtins.property
     def update_kinesis_streaming_configuration(self) -> Global___UpdateKinesisStreamingConfiguration:
-        """?"""
+        """Settings that the destination is changed to."""
 
     def __init__(
         self,
@@ -302,13 +310,13 @@ Global___UpdateKinesisStreamingDestinationResponse: _TypeAlias = UpdateKinesisSt
 
 @_typing.final
 class UpdateKinesisStreamingConfiguration(_message.Message):
-    """?"""
+    """New settings of the records that DynamoDB writes to a Kinesis data stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     APPROXIMATE_CREATION_DATE_TIME_PRECISION_FIELD_NUMBER: _builtins.int
     approximate_creation_date_time_precision: _builtins.str
-    """?"""
+    """Precision of the change time in each record. One of `MILLISECOND`, `MICROSECOND`; AWS may add values."""
     def __init__(
         self,
         *,
@@ -326,13 +334,13 @@ Global___UpdateKinesisStreamingConfiguration: _TypeAlias = UpdateKinesisStreamin
 
 @_typing.final
 class DescribeKinesisStreamingDestinationRequest(_message.Message):
-    """?"""
+    """Names the table whose Kinesis destinations are read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     def __init__(
         self,
         *,
@@ -350,17 +358,17 @@ Global___DescribeKinesisStreamingDestinationRequest: _TypeAlias = DescribeKinesi
 
 @_typing.final
 class DescribeKinesisStreamingDestinationResponse(_message.Message):
-    """?"""
+    """Kinesis destinations of a table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     KINESIS_DATA_STREAM_DESTINATIONS_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, without its ARN."""
     @_builtins.property
     def kinesis_data_stream_destinations(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinesisDataStreamDestination]:
-        """?"""
+        """Destinations of the table, with those that failed or were disabled. Empty when there are none."""
 
     def __init__(
         self,
@@ -380,7 +388,7 @@ Global___DescribeKinesisStreamingDestinationResponse: _TypeAlias = DescribeKines
 
 @_typing.final
 class KinesisDataStreamDestination(_message.Message):
-    """?"""
+    """A Kinesis data stream that receives, or has received, the item changes of a table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -389,13 +397,15 @@ class KinesisDataStreamDestination(_message.Message):
     DESTINATION_STATUS_DESCRIPTION_FIELD_NUMBER: _builtins.int
     APPROXIMATE_CREATION_DATE_TIME_PRECISION_FIELD_NUMBER: _builtins.int
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the Kinesis data stream."""
     destination_status: _builtins.str
-    """?"""
+    """State of the flow. One of `ENABLING`, `ACTIVE`, `DISABLING`, `DISABLED`, `ENABLE_FAILED`, `UPDATING`; AWS may
+    add values.
+    """
     destination_status_description: _builtins.str
-    """?"""
+    """Explanation of the state, as text for people. Absent when AWS has nothing to say."""
     approximate_creation_date_time_precision: _builtins.str
-    """?"""
+    """Precision of the change time in each record. One of `MILLISECOND`, `MICROSECOND`; AWS may add values."""
     def __init__(
         self,
         *,

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DescribeLimitsRequest(_message.Message):
-    """?"""
+    """Asks for the provisioned-capacity quotas of the caller's account in the Region of the call. Has no members."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,7 +37,7 @@ Global___DescribeLimitsRequest: _TypeAlias = DescribeLimitsRequest  # noqa: Y015
 
 @_typing.final
 class DescribeLimitsResponse(_message.Message):
-    """?"""
+    """Quotas on provisioned capacity in one Region. They say nothing about how much of them is used."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -46,13 +46,13 @@ class DescribeLimitsResponse(_message.Message):
     TABLE_MAX_READ_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     TABLE_MAX_WRITE_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     account_max_read_capacity_units: _builtins.int
-    """?"""
+    """Maximum read capacity units that all tables and indexes of the account together may reserve in the Region."""
     account_max_write_capacity_units: _builtins.int
-    """?"""
+    """Maximum write capacity units that all tables and indexes of the account together may reserve in the Region."""
     table_max_read_capacity_units: _builtins.int
-    """?"""
+    """Maximum read capacity units that one new table may reserve, its global secondary indexes included."""
     table_max_write_capacity_units: _builtins.int
-    """?"""
+    """Maximum write capacity units that one new table may reserve, its global secondary indexes included."""
     def __init__(
         self,
         *,
@@ -86,7 +86,7 @@ Global___DescribeLimitsResponse: _TypeAlias = DescribeLimitsResponse  # noqa: Y0
 
 @_typing.final
 class DescribeEndpointsRequest(_message.Message):
-    """?"""
+    """Asks for AWS's own DynamoDB endpoints in the Region of the call. Has no members."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -103,14 +103,14 @@ Global___DescribeEndpointsRequest: _TypeAlias = DescribeEndpointsRequest  # noqa
 
 @_typing.final
 class DescribeEndpointsResponse(_message.Message):
-    """?"""
+    """AWS's DynamoDB endpoints. Callers of the sidecar have no need of them to make calls."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
-        """?"""
+        """Endpoints of the Region. Always present."""
 
     def __init__(
         self,
@@ -127,16 +127,16 @@ Global___DescribeEndpointsResponse: _TypeAlias = DescribeEndpointsResponse  # no
 
 @_typing.final
 class Endpoint(_message.Message):
-    """?"""
+    """One network address at which AWS serves DynamoDB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     CACHE_PERIOD_IN_MINUTES_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """?"""
+    """Address of the endpoint, in practice a host name such as `dynamodb.eu-west-1.amazonaws.com`. Always present."""
     cache_period_in_minutes: _builtins.int
-    """?"""
+    """Minutes for which the address may be cached. Always present."""
     def __init__(
         self,
         *,

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ExecuteStatementRequest(_message.Message):
-    """?"""
+    """Asks to run one PartiQL statement: a SELECT, or the write of a single item."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -35,20 +35,32 @@ class ExecuteStatementRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
-    """?"""
+    """PartiQL statement, 1 to 8192 characters. Required. A syntax error is INVALID_ARGUMENT."""
     consistent_read: _builtins.bool
-    """?"""
+    """Whether a SELECT sees every write acknowledged before it, at twice the cost. Absent or `false`,
+    it is eventually consistent. `true` on a global secondary index is INVALID_ARGUMENT.
+    """
     next_token: _builtins.str
-    """?"""
+    """Where to resume: `next_token` of the previous page, 1 to 32768 characters, with the same statement and
+    parameters. Absent, reading starts at the beginning.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     limit: _builtins.int
-    """?"""
+    """Most items to evaluate before the WHERE clause filters them, at least 1; fewer may be returned, even none.
+    Absent, the page ends at 1 MB of data read, which also ends it when this is set.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the error detail `awsidecar.errors.v1.ConditionalCheckFailed`. Costs no read units.
+    """
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values for the `?` marks of the statement, in order. Empty when it has none;
+        a wrong number is INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -94,7 +106,7 @@ Global___ExecuteStatementRequest: _TypeAlias = ExecuteStatementRequest  # noqa: 
 
 @_typing.final
 class ExecuteStatementResponse(_message.Message):
-    """?"""
+    """Carries one page of a SELECT, or the outcome of a write."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -103,18 +115,18 @@ class ExecuteStatementResponse(_message.Message):
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     LAST_EVALUATED_KEY_FIELD_NUMBER: _builtins.int
     next_token: _builtins.str
-    """?"""
+    """Where the page ended, 1 to 32768 characters: send it as `next_token` for the next one. Absent at the end."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.Item]:
-        """?"""
+        """Matches of a SELECT, possibly none before the last page. Empty for writes without a RETURNING clause."""
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     @_builtins.property
     def last_evaluated_key(self) -> _attribute_value_pb2.Key:
-        """?"""
+        """Primary key of the last item evaluated. For information only: resume with `next_token`. Absent at the end."""
 
     def __init__(
         self,
@@ -136,17 +148,21 @@ Global___ExecuteStatementResponse: _TypeAlias = ExecuteStatementResponse  # noqa
 
 @_typing.final
 class BatchExecuteStatementRequest(_message.Message):
-    """?"""
+    """Asks to run up to 25 PartiQL statements, either all reads or all writes, each on its own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATEMENTS_FIELD_NUMBER: _builtins.int
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchStatementRequest]:
-        """?"""
+        """PartiQL statements, 1 to 25, either all reads or all writes. Required. A SELECT must fix every key
+        attribute with `=`.
+        """
 
     def __init__(
         self,
@@ -166,7 +182,7 @@ Global___BatchExecuteStatementRequest: _TypeAlias = BatchExecuteStatementRequest
 
 @_typing.final
 class BatchExecuteStatementResponse(_message.Message):
-    """?"""
+    """Carries one outcome per statement; a successful call may contain failed statements."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -174,11 +190,11 @@ class BatchExecuteStatementResponse(_message.Message):
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchStatementResponse]:
-        """?"""
+        """One entry for each of `statements`, in the same order. Look at `error` of each."""
 
     @_builtins.property
     def consumed_capacity(self) -> _containers.RepeatedCompositeFieldContainer[_capacity_pb2.ConsumedCapacity]:
-        """?"""
+        """Capacity, in the order of the statements. Empty unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,
@@ -196,7 +212,7 @@ Global___BatchExecuteStatementResponse: _TypeAlias = BatchExecuteStatementRespon
 
 @_typing.final
 class BatchStatementRequest(_message.Message):
-    """?"""
+    """Holds one statement of a batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -205,14 +221,20 @@ class BatchStatementRequest(_message.Message):
     CONSISTENT_READ_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
-    """?"""
+    """PartiQL statement, 1 to 8192 characters. Required. A syntax error is INVALID_ARGUMENT."""
     consistent_read: _builtins.bool
-    """?"""
+    """Whether this SELECT sees every write acknowledged before it, at twice the cost. Absent or `false`,
+    it is eventually consistent.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    `error.item` of this statement's response. Costs no read units.
+    """
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values for the `?` marks of the statement, in order. Empty when it has none;
+        a wrong number is INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -243,7 +265,7 @@ Global___BatchStatementRequest: _TypeAlias = BatchStatementRequest  # noqa: Y015
 
 @_typing.final
 class BatchStatementResponse(_message.Message):
-    """?"""
+    """Carries the outcome of one statement of a batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -251,14 +273,14 @@ class BatchStatementResponse(_message.Message):
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the statement's table, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Absent when AWS reports none."""
     @_builtins.property
     def error(self) -> Global___BatchStatementError:
-        """?"""
+        """Why the statement failed. Absent when it succeeded."""
 
     @_builtins.property
     def item(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """What a SELECT found. Absent when it found nothing, when the statement failed, and for writes."""
 
     def __init__(
         self,
@@ -279,7 +301,7 @@ Global___BatchStatementResponse: _TypeAlias = BatchStatementResponse  # noqa: Y0
 
 @_typing.final
 class BatchStatementError(_message.Message):
-    """?"""
+    """Says why one statement of a batch failed. It does not fail the call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -287,12 +309,17 @@ class BatchStatementError(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """?"""
+    """One of `ConditionalCheckFailed`, `ItemCollectionSizeLimitExceeded`, `RequestLimitExceeded`, `ValidationError`,
+    `ProvisionedThroughputExceeded`, `TransactionConflict`, `ThrottlingError`, `InternalServerError`,
+    `ResourceNotFound`, `AccessDenied`, `DuplicateItem`; AWS may add values.
+    """
     message: _builtins.str
-    """?"""
+    """AWS's explanation, for people."""
     @_builtins.property
     def item(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """What was stored when the condition failed. Absent unless `return_values_on_condition_check_failure`
+        is `ALL_OLD` and there is one.
+        """
 
     def __init__(
         self,
@@ -318,7 +345,7 @@ Global___BatchStatementError: _TypeAlias = BatchStatementError  # noqa: Y015
 
 @_typing.final
 class ExecuteTransactionRequest(_message.Message):
-    """?"""
+    """Asks to run up to 100 PartiQL statements that all take effect or none does, either all reads or all writes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -326,12 +353,19 @@ class ExecuteTransactionRequest(_message.Message):
     CLIENT_REQUEST_TOKEN_FIELD_NUMBER: _builtins.int
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     client_request_token: _builtins.str
-    """?"""
+    """Idempotency token, 1 to 36 characters; make it once, before any retry. For 10 minutes after the call completes,
+    a repeat changes nothing; with another body it is INVALID_ARGUMENT (IdempotentParameterMismatchException).
+    Without it, a repeated call is a new transaction.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL`, `INDEXES`, with the meaning they have in TransactGetItems for reads and in
+    TransactWriteItems for writes.
+    """
     @_builtins.property
     def transact_statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParameterizedStatement]:
-        """?"""
+        """PartiQL statements, 1 to 100, either all reads or all writes; `EXISTS` may stand among writes as a condition
+        check. Required.
+        """
 
     def __init__(
         self,
@@ -357,7 +391,7 @@ Global___ExecuteTransactionRequest: _TypeAlias = ExecuteTransactionRequest  # no
 
 @_typing.final
 class ExecuteTransactionResponse(_message.Message):
-    """?"""
+    """Confirms the transaction and carries what its SELECT statements found."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -365,11 +399,11 @@ class ExecuteTransactionResponse(_message.Message):
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[_transactions_pb2.ItemResponse]:
-        """?"""
+        """Results in the order of the statements, up to 100; writes return no item."""
 
     @_builtins.property
     def consumed_capacity(self) -> _containers.RepeatedCompositeFieldContainer[_capacity_pb2.ConsumedCapacity]:
-        """?"""
+        """Capacity, in the order of the statements. Empty unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,
@@ -387,7 +421,7 @@ Global___ExecuteTransactionResponse: _TypeAlias = ExecuteTransactionResponse  # 
 
 @_typing.final
 class ParameterizedStatement(_message.Message):
-    """?"""
+    """Holds one statement of a transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -395,12 +429,16 @@ class ParameterizedStatement(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
-    """?"""
+    """PartiQL statement, 1 to 8192 characters. Required. A syntax error is INVALID_ARGUMENT."""
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the matching reason of the error detail `awsidecar.errors.v1.TransactionCanceled`. Costs no read units.
+    """
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values for the `?` marks of the statement, in order. Empty when it has none;
+        a wrong number is INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,

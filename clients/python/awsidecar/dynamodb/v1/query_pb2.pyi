@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class QueryRequest(_message.Message):
-    """?"""
+    """Asks for one page of the items that share a partition key, in sort key order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,50 +148,81 @@ class QueryRequest(_message.Message):
     EXPRESSION_ATTRIBUTE_NAMES_FIELD_NUMBER: _builtins.int
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
-    """?"""
+    """Name of the local or global secondary index to read, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Absent, the table
+    itself is read.
+    """
     select: _builtins.str
-    """?"""
+    """One of `ALL_ATTRIBUTES` (default for a table), `ALL_PROJECTED_ATTRIBUTES` (index only, and its default),
+    `SPECIFIC_ATTRIBUTES` (the one value allowed beside a projection), `COUNT` (no items, same cost).
+    """
     limit: _builtins.int
-    """?"""
+    """Most items to evaluate before filtering, at least 1; fewer may be returned, even none. Absent, the page ends at
+    1 MB of data read, which also ends it when this is set.
+    """
     consistent_read: _builtins.bool
-    """?"""
+    """Whether to see every write acknowledged before the read, at twice the cost. Absent or `false`, reads are
+    eventually consistent. `true` on a global secondary index is INVALID_ARGUMENT.
+    """
     conditional_operator: _builtins.str
-    """?"""
+    """Legacy: joins the entries of `query_filter`, one of `AND` (default), `OR`. `filter_expression` replaces it."""
     scan_index_forward: _builtins.bool
-    """?"""
+    """Order by sort key: ascending when `true` or absent, descending when `false`. Numbers sort by value, strings by
+    UTF-8 bytes, binaries by unsigned bytes.
+    """
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     projection_expression: _builtins.str
-    """?"""
+    """Attributes or document paths to return, separated by commas, up to 4 KB; what an item lacks is left out.
+    Absent, `select` decides. Saves transfer, not read units.
+    """
     filter_expression: _builtins.str
-    """?"""
+    """Drops items after they were read and paid for; must not name key attributes (INVALID_ARGUMENT). Up to 4 KB.
+    Absent, every item that matches the key condition is returned.
+    """
     key_condition_expression: _builtins.str
-    """?"""
+    """Equality on the partition key, and optionally a condition on the sort key with `=`, `<`, `<=`, `>`,
+    `>=`, `BETWEEN` or `begins_with`. Up to 4 KB. Needed unless the legacy `key_conditions` is given, else
+    INVALID_ARGUMENT.
+    """
     @_builtins.property
     def attributes_to_get(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Legacy: top-level attributes to return, each up to 65535 characters; `projection_expression` replaces it.
+        Mixing legacy members with expressions is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def key_conditions(self) -> _containers.MessageMap[_builtins.str, Global___Condition]:
-        """?"""
+        """Legacy: conditions on key attributes by name, limited to `EQ`, `LE`, `LT`, `GE`, `GT`, `BEGINS_WITH` and
+        `BETWEEN`; `key_condition_expression` replaces it. Mixing the two is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def query_filter(self) -> _containers.MessageMap[_builtins.str, Global___Condition]:
-        """?"""
+        """Legacy: conditions on non-key attributes by name; `filter_expression` replaces it. Mixing the two
+        is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def exclusive_start_key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Where to resume: `last_evaluated_key` of the previous page, unchanged. For an index it holds the keys of both
+        index and table; do not build it by hand. Empty, reading starts at the first item.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -267,7 +298,7 @@ Global___QueryRequest: _TypeAlias = QueryRequest  # noqa: Y015
 
 @_typing.final
 class QueryResponse(_message.Message):
-    """?"""
+    """Carries one page of a query, read from at most 1 MB of data."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -277,20 +308,24 @@ class QueryResponse(_message.Message):
     LAST_EVALUATED_KEY_FIELD_NUMBER: _builtins.int
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """?"""
+    """Number of items that passed the filter, also with `select` `COUNT`."""
     scanned_count: _builtins.int
-    """?"""
+    """Number of items evaluated before the filter; equals `count` without one. Read cost follows this
+    number, not `count`.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.Item]:
-        """?"""
+        """Matching items in sort key order. Empty with `select` `COUNT`, and possibly before the last page."""
 
     @_builtins.property
     def last_evaluated_key(self) -> _attribute_value_pb2.Key:
-        """?"""
+        """Where the page ended: send it as `exclusive_start_key` for the next one. Absent at the end, and only then; its
+        presence does not promise further items, and a page without items may have it.
+        """
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,
@@ -318,17 +353,23 @@ Global___QueryResponse: _TypeAlias = QueryResponse  # noqa: Y015
 
 @_typing.final
 class Condition(_message.Message):
-    """?"""
+    """Legacy condition on one attribute, for `key_conditions`, `query_filter` and `scan_filter`. Expressions replace
+    it: `key_condition_expression` and `filter_expression`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_VALUE_LIST_FIELD_NUMBER: _builtins.int
     COMPARISON_OPERATOR_FIELD_NUMBER: _builtins.int
     comparison_operator: _builtins.str
-    """?"""
+    """Legacy: how the attribute is compared. Required. One of `EQ`, `NE`, `IN`, `LE`, `LT`, `GE`, `GT`, `BETWEEN`,
+    `NOT_NULL`, `NULL`, `CONTAINS`, `NOT_CONTAINS`, `BEGINS_WITH`. Expressions replace it.
+    """
     @_builtins.property
     def attribute_value_list(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Legacy: values to compare with. `BETWEEN` takes two, `IN` one or more, `NULL` and `NOT_NULL` none, every other
+        operator one. Strings and binaries compare by unsigned bytes. Expressions replace it.
+        """
 
     def __init__(
         self,
@@ -348,7 +389,7 @@ Global___Condition: _TypeAlias = Condition  # noqa: Y015
 
 @_typing.final
 class ScanRequest(_message.Message):
-    """?"""
+    """Asks for one page of a whole table or index, or of one segment of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -452,46 +493,71 @@ class ScanRequest(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     CONSISTENT_READ_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
-    """?"""
+    """Name of the local or global secondary index to read, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Absent, the table
+    itself is read.
+    """
     limit: _builtins.int
-    """?"""
+    """Most items to evaluate before filtering, at least 1; fewer may be returned, even none. Absent, the page ends at
+    1 MB of data read, which also ends it when this is set.
+    """
     select: _builtins.str
-    """?"""
+    """One of `ALL_ATTRIBUTES` (default for a table), `ALL_PROJECTED_ATTRIBUTES` (index only, and its default),
+    `SPECIFIC_ATTRIBUTES` (the one value allowed beside a projection), `COUNT` (no items, same cost).
+    """
     conditional_operator: _builtins.str
-    """?"""
+    """Legacy: joins the entries of `scan_filter`, one of `AND` (default), `OR`. `filter_expression` replaces it."""
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     total_segments: _builtins.int
-    """?"""
+    """Number of parts of a parallel scan, 1 to 1000000, the same in all its calls. Needs `segment`; INVALID_ARGUMENT
+    alone. Absent, the scan is sequential.
+    """
     segment: _builtins.int
-    """?"""
+    """Zero-based part to read, 0 to `total_segments` - 1. Needs `total_segments`; INVALID_ARGUMENT alone."""
     projection_expression: _builtins.str
-    """?"""
+    """Attributes or document paths to return, separated by commas, up to 4 KB; what an item lacks is left out.
+    Absent, `select` decides. Saves transfer, not read units.
+    """
     filter_expression: _builtins.str
-    """?"""
+    """Drops items after they were read and paid for; key attributes are allowed. Up to 4 KB. Absent, every
+    item is returned.
+    """
     consistent_read: _builtins.bool
-    """?"""
+    """Whether to see every write that completed before the scan began, at twice the cost. Absent or `false`, reads
+    are eventually consistent. `true` on a global secondary index is INVALID_ARGUMENT.
+    """
     @_builtins.property
     def attributes_to_get(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Legacy: top-level attributes to return, each up to 65535 characters; `projection_expression` replaces it.
+        Mixing legacy members with expressions is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def scan_filter(self) -> _containers.MessageMap[_builtins.str, Global___Condition]:
-        """?"""
+        """Legacy: conditions on attributes by name; `filter_expression` replaces it. Mixing the two is INVALID_ARGUMENT."""
 
     @_builtins.property
     def exclusive_start_key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Where to resume: `last_evaluated_key` of the previous page, unchanged. For an index it holds the keys of both
+        index and table; do not build it by hand. In a parallel scan it belongs to the segment that returned it.
+        Empty, reading starts at the beginning.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -566,7 +632,7 @@ Global___ScanRequest: _TypeAlias = ScanRequest  # noqa: Y015
 
 @_typing.final
 class ScanResponse(_message.Message):
-    """?"""
+    """Carries one page of a scan, read from at most 1 MB of data."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -576,20 +642,24 @@ class ScanResponse(_message.Message):
     LAST_EVALUATED_KEY_FIELD_NUMBER: _builtins.int
     CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """?"""
+    """Number of items that passed the filter, also with `select` `COUNT`."""
     scanned_count: _builtins.int
-    """?"""
+    """Number of items evaluated before the filter; equals `count` without one. Read cost follows this
+    number, not `count`.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.Item]:
-        """?"""
+        """Whatever passed the filter, in no useful order. Empty with `select` `COUNT`, and possibly before the last page."""
 
     @_builtins.property
     def last_evaluated_key(self) -> _attribute_value_pb2.Key:
-        """?"""
+        """Where the page ended: send it as `exclusive_start_key` for the next one. Absent at the end, and only then; its
+        presence does not promise further items, and a page without items may have it.
+        """
 
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.ConsumedCapacity:
-        """?"""
+        """Capacity the call consumed. Absent unless `return_consumed_capacity` asked for it."""
 
     def __init__(
         self,

@@ -18,13 +18,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetResourcePolicyRequest(_message.Message):
-    """?"""
+    """Names the table or stream whose resource policy is read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCE_ARN_FIELD_NUMBER: _builtins.int
     resource_arn: _builtins.str
-    """?"""
+    """ARN of the table or stream, 1 to 1283 characters. Required."""
     def __init__(
         self,
         *,
@@ -42,16 +42,16 @@ Global___GetResourcePolicyRequest: _TypeAlias = GetResourcePolicyRequest  # noqa
 
 @_typing.final
 class GetResourcePolicyResponse(_message.Message):
-    """?"""
+    """Resource policy of a table or a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
     REVISION_ID_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
-    """?"""
+    """Policy document, as JSON text."""
     revision_id: _builtins.str
-    """?"""
+    """Revision of the policy, 1 to 255 characters. Opaque; compare as text."""
     def __init__(
         self,
         *,
@@ -75,7 +75,7 @@ Global___GetResourcePolicyResponse: _TypeAlias = GetResourcePolicyResponse  # no
 
 @_typing.final
 class PutResourcePolicyRequest(_message.Message):
-    """?"""
+    """Attaches a resource policy to a table or a stream, replacing the one there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -84,13 +84,19 @@ class PutResourcePolicyRequest(_message.Message):
     EXPECTED_REVISION_ID_FIELD_NUMBER: _builtins.int
     CONFIRM_REMOVE_SELF_RESOURCE_ACCESS_FIELD_NUMBER: _builtins.int
     resource_arn: _builtins.str
-    """?"""
+    """ARN of the table or stream, 1 to 1283 characters. Required. A table's policy also governs its indexes: name
+    their ARNs in the document.
+    """
     policy: _builtins.str
-    """?"""
+    """Policy document, as JSON text of at most 20 KB with its white space. Required.
+    One that denies DynamoDB's replication role makes adding or deleting global table replicas fail.
+    """
     expected_revision_id: _builtins.str
-    """?"""
+    """Revision that the present policy must have, 1 to 255 characters, or `NO_POLICY` to attach only where none is. A
+    mismatch fails with PolicyNotFoundException (NOT_FOUND). Absent attaches regardless.
+    """
     confirm_remove_self_resource_access: _builtins.bool
-    """?"""
+    """True confirms that the policy may take away the caller's own right to change it later. Default: false."""
     def __init__(
         self,
         *,
@@ -124,13 +130,15 @@ Global___PutResourcePolicyRequest: _TypeAlias = PutResourcePolicyRequest  # noqa
 
 @_typing.final
 class PutResourcePolicyResponse(_message.Message):
-    """?"""
+    """Revision of the policy just attached."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_ID_FIELD_NUMBER: _builtins.int
     revision_id: _builtins.str
-    """?"""
+    """Revision of the policy, 1 to 255 characters; the same again when the document did not change. Opaque; compare
+    as text.
+    """
     def __init__(
         self,
         *,
@@ -148,16 +156,20 @@ Global___PutResourcePolicyResponse: _TypeAlias = PutResourcePolicyResponse  # no
 
 @_typing.final
 class DeleteResourcePolicyRequest(_message.Message):
-    """?"""
+    """Removes the resource policy of a table or a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCE_ARN_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_ID_FIELD_NUMBER: _builtins.int
     resource_arn: _builtins.str
-    """?"""
+    """ARN of the table or stream, 1 to 1283 characters. Required. The permissions that a table's policy gives on its
+    indexes go with it.
+    """
     expected_revision_id: _builtins.str
-    """?"""
+    """Revision that the present policy must have, 1 to 255 characters. A mismatch, or no policy at all, fails with
+    PolicyNotFoundException (NOT_FOUND). Absent removes regardless.
+    """
     def __init__(
         self,
         *,
@@ -181,13 +193,15 @@ Global___DeleteResourcePolicyRequest: _TypeAlias = DeleteResourcePolicyRequest  
 
 @_typing.final
 class DeleteResourcePolicyResponse(_message.Message):
-    """?"""
+    """Revision of the policy just removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_ID_FIELD_NUMBER: _builtins.int
     revision_id: _builtins.str
-    """?"""
+    """Revision of the removed policy, 1 to 255 characters. Opaque; compare as text. Absent or empty when there was no
+    policy.
+    """
     def __init__(
         self,
         *,

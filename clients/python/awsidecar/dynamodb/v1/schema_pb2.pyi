@@ -20,16 +20,18 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AttributeDefinition(_message.Message):
-    """?"""
+    """Declares the type of one attribute that is a key of the table or of one of its indexes. Other attributes are
+    never declared.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_NAME_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_TYPE_FIELD_NUMBER: _builtins.int
     attribute_name: _builtins.str
-    """?"""
+    """Name of a top-level attribute, 1 to 255 characters. Required."""
     attribute_type: _builtins.str
-    """?"""
+    """Type of every value of that attribute. Required. One of `S` (string), `N` (number), `B` (binary)."""
     def __init__(
         self,
         *,
@@ -53,16 +55,16 @@ Global___AttributeDefinition: _TypeAlias = AttributeDefinition  # noqa: Y015
 
 @_typing.final
 class KeySchemaElement(_message.Message):
-    """?"""
+    """One attribute of a primary key or of an index key. It must be top-level and of type string, number or binary."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_NAME_FIELD_NUMBER: _builtins.int
     KEY_TYPE_FIELD_NUMBER: _builtins.int
     attribute_name: _builtins.str
-    """?"""
+    """Name of the key attribute, 1 to 255 characters, declared among the attribute definitions. Required."""
     key_type: _builtins.str
-    """?"""
+    """Role of the attribute in the key. Required. One of `HASH` (partition key), `RANGE` (sort key)."""
     def __init__(
         self,
         *,
@@ -86,7 +88,9 @@ Global___KeySchemaElement: _TypeAlias = KeySchemaElement  # noqa: Y015
 
 @_typing.final
 class LocalSecondaryIndex(_message.Message):
-    """?"""
+    """A local secondary index to create together with its table: same partition key, other sort key. It cannot be added
+    or removed later. Items that share a partition key value, index entries included, may take 10 GB at most.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -94,14 +98,14 @@ class LocalSecondaryIndex(_message.Message):
     KEY_SCHEMA_FIELD_NUMBER: _builtins.int
     PROJECTION_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, unique within the table, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeySchemaElement]:
-        """?"""
+        """Partition key of the table followed by the index's own sort key. Required."""
 
     @_builtins.property
     def projection(self) -> Global___Projection:
-        """?"""
+        """Attributes that the index holds besides its keys. Required."""
 
     def __init__(
         self,
@@ -122,17 +126,21 @@ Global___LocalSecondaryIndex: _TypeAlias = LocalSecondaryIndex  # noqa: Y015
 
 @_typing.final
 class Projection(_message.Message):
-    """?"""
+    """Selects the attributes copied from the table into an index. Keys of the table and of the index are always copied."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROJECTION_TYPE_FIELD_NUMBER: _builtins.int
     NON_KEY_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     projection_type: _builtins.str
-    """?"""
+    """One of `ALL` (every attribute), `KEYS_ONLY` (nothing but the keys), `INCLUDE` (the keys and
+    `non_key_attributes`). AWS demands it in requests.
+    """
     @_builtins.property
     def non_key_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Attributes to copy, 1 to 20 names of 1 to 255 characters; only with `INCLUDE`. All indexes of a table may name
+        100 in total, counting an attribute once per index that names it.
+        """
 
     def __init__(
         self,
@@ -152,7 +160,7 @@ Global___Projection: _TypeAlias = Projection  # noqa: Y015
 
 @_typing.final
 class GlobalSecondaryIndex(_message.Message):
-    """?"""
+    """A global secondary index to create together with its table. It has its own key and its own capacity."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -163,26 +171,28 @@ class GlobalSecondaryIndex(_message.Message):
     ON_DEMAND_THROUGHPUT_FIELD_NUMBER: _builtins.int
     WARM_THROUGHPUT_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, unique within the table, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeySchemaElement]:
-        """?"""
+        """Key of the index: up to 4 `HASH` attributes, then up to 4 `RANGE` attributes. Required."""
 
     @_builtins.property
     def projection(self) -> Global___Projection:
-        """?"""
+        """Attributes that the index holds besides its keys. Required."""
 
     @_builtins.property
     def provisioned_throughput(self) -> Global___ProvisionedThroughput:
-        """?"""
+        """Capacity of the index. AWS demands it when the table is `PROVISIONED` and refuses it when the table is
+        on-demand (INVALID_ARGUMENT).
+        """
 
     @_builtins.property
     def on_demand_throughput(self) -> Global___OnDemandThroughput:
-        """?"""
+        """Upper bounds for an index of an on-demand table. Unbounded when absent."""
 
     @_builtins.property
     def warm_throughput(self) -> Global___WarmThroughput:
-        """?"""
+        """Rates that the index can serve at once from the start. AWS chooses them when absent."""
 
     def __init__(
         self,
@@ -206,16 +216,22 @@ Global___GlobalSecondaryIndex: _TypeAlias = GlobalSecondaryIndex  # noqa: Y015
 
 @_typing.final
 class ProvisionedThroughput(_message.Message):
-    """?"""
+    """Capacity that AWS reserves for a table or an index in billing mode `PROVISIONED`. Requests beyond it are
+    throttled with RESOURCE_EXHAUSTED (ProvisionedThroughputExceededException).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     READ_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     WRITE_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     read_capacity_units: _builtins.int
-    """?"""
+    """Read units per second, at least 1 in a request. Required. A unit is one strongly consistent read of up to 4 KB;
+    an eventually consistent read takes half of it, a transactional read twice as much.
+    """
     write_capacity_units: _builtins.int
-    """?"""
+    """Write units per second, at least 1 in a request. Required. A unit is one write of up to 1 KB; a transactional
+    write takes two.
+    """
     def __init__(
         self,
         *,
@@ -239,16 +255,18 @@ Global___ProvisionedThroughput: _TypeAlias = ProvisionedThroughput  # noqa: Y015
 
 @_typing.final
 class OnDemandThroughput(_message.Message):
-    """?"""
+    """Upper bounds on what an on-demand table or index may consume; requests beyond them are throttled with
+    RESOURCE_EXHAUSTED. At least one of the two must be set.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_READ_REQUEST_UNITS_FIELD_NUMBER: _builtins.int
     MAX_WRITE_REQUEST_UNITS_FIELD_NUMBER: _builtins.int
     max_read_request_units: _builtins.int
-    """?"""
+    """Maximum read request units per second, 1 or more; -1 removes the bound."""
     max_write_request_units: _builtins.int
-    """?"""
+    """Maximum write request units per second, 1 or more; -1 removes the bound."""
     def __init__(
         self,
         *,
@@ -272,16 +290,18 @@ Global___OnDemandThroughput: _TypeAlias = OnDemandThroughput  # noqa: Y015
 
 @_typing.final
 class WarmThroughput(_message.Message):
-    """?"""
+    """Rates that a table or index should be able to serve at once, without time to scale. Raising them is charged, and
+    they cannot be lowered. At least one of the two must be set.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     READ_UNITS_PER_SECOND_FIELD_NUMBER: _builtins.int
     WRITE_UNITS_PER_SECOND_FIELD_NUMBER: _builtins.int
     read_units_per_second: _builtins.int
-    """?"""
+    """Read units per second that are served at once."""
     write_units_per_second: _builtins.int
-    """?"""
+    """Write units per second that are served at once."""
     def __init__(
         self,
         *,
@@ -305,16 +325,18 @@ Global___WarmThroughput: _TypeAlias = WarmThroughput  # noqa: Y015
 
 @_typing.final
 class StreamSpecification(_message.Message):
-    """?"""
+    """Switches the table's change stream (DynamoDB Streams) on or off and selects what its records contain."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STREAM_ENABLED_FIELD_NUMBER: _builtins.int
     STREAM_VIEW_TYPE_FIELD_NUMBER: _builtins.int
     stream_enabled: _builtins.bool
-    """?"""
+    """Whether the table has a stream. Required."""
     stream_view_type: _builtins.str
-    """?"""
+    """Content of each record; to be set when `stream_enabled` is true. One of `KEYS_ONLY` (the item's key),
+    `NEW_IMAGE` (the item after the change), `OLD_IMAGE` (the item before it), `NEW_AND_OLD_IMAGES` (both).
+    """
     def __init__(
         self,
         *,
@@ -338,7 +360,9 @@ Global___StreamSpecification: _TypeAlias = StreamSpecification  # noqa: Y015
 
 @_typing.final
 class SSESpecification(_message.Message):
-    """?"""
+    """Selects the key that encrypts the table at rest. A table is always encrypted; without a KMS key, AWS uses one
+    that it owns, free of charge.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -346,11 +370,11 @@ class SSESpecification(_message.Message):
     SSE_TYPE_FIELD_NUMBER: _builtins.int
     KMS_MASTER_KEY_ID_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
-    """?"""
+    """True for a KMS key in the caller's account (KMS charges apply), false or absent for the key that AWS owns."""
     sse_type: _builtins.str
-    """?"""
+    """One of `AES256`, `KMS`; AWS accepts only `KMS`, which is also the default when `enabled` is true."""
     kms_master_key_id: _builtins.str
-    """?"""
+    """ID, ARN, alias or alias ARN of the KMS key. The AWS managed key `alias/aws/dynamodb` when absent."""
     def __init__(
         self,
         *,
@@ -379,7 +403,9 @@ Global___SSESpecification: _TypeAlias = SSESpecification  # noqa: Y015
 
 @_typing.final
 class VectorIndex(_message.Message):
-    """?"""
+    """A vector index to create together with its table, read with SearchVectors. It needs a table in billing mode
+    `PAY_PER_REQUEST`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -390,22 +416,26 @@ class VectorIndex(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DISTANCE_FUNCTION_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, unique within the table, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     dimensions: _builtins.int
-    """?"""
+    """Number of elements of every vector, 1 to 4096. Required. Search vectors must have the same number."""
     distance_function: _builtins.str
-    """?"""
+    """Measure of similarity. Required. One of `COSINE`, `DOT_PRODUCT`, `EUCLIDEAN`; for `DOT_PRODUCT` a higher score
+    is closer, for the others a lower one.
+    """
     @_builtins.property
     def vector_attribute(self) -> Global___VectorAttributeDefinition:
-        """?"""
+        """Attribute that holds the vectors. Required. Indexes on the same attribute must agree on `dimensions`."""
 
     @_builtins.property
     def search_schema(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchSchemaElement]:
-        """?"""
+        """Partition key and filter attributes of the index. An index without either when empty."""
 
     @_builtins.property
     def projection(self) -> Global___Projection:
-        """?"""
+        """Attributes that a search can return besides the keys. Required. Toward AWS's quota of projected attributes, the
+        vector attribute and each `INLINE_FILTER` attribute count as one, `HASH` attributes do not.
+        """
 
     def __init__(
         self,
@@ -438,13 +468,15 @@ Global___VectorIndex: _TypeAlias = VectorIndex  # noqa: Y015
 
 @_typing.final
 class VectorAttributeDefinition(_message.Message):
-    """?"""
+    """Names the attribute that holds the vectors of a vector index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_NAME_FIELD_NUMBER: _builtins.int
     attribute_name: _builtins.str
-    """?"""
+    """Name of the attribute, 1 to 255 characters. Required. Its values are lists of numbers, kept in the index as
+    32-bit floats.
+    """
     def __init__(
         self,
         *,
@@ -462,16 +494,18 @@ Global___VectorAttributeDefinition: _TypeAlias = VectorAttributeDefinition  # no
 
 @_typing.final
 class SearchSchemaElement(_message.Message):
-    """?"""
+    """One attribute by which searches of a vector index can be narrowed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_NAME_FIELD_NUMBER: _builtins.int
     SEARCH_SCHEMA_ELEMENT_TYPE_FIELD_NUMBER: _builtins.int
     attribute_name: _builtins.str
-    """?"""
+    """Name of the attribute, up to 65535 characters. Required."""
     search_schema_element_type: _builtins.str
-    """?"""
+    """Role of the attribute. Required. One of `HASH` (partitions the index; every search must give its value),
+    `INLINE_FILTER` (a search may filter by it).
+    """
     def __init__(
         self,
         *,
@@ -495,13 +529,13 @@ Global___SearchSchemaElement: _TypeAlias = SearchSchemaElement  # noqa: Y015
 
 @_typing.final
 class ProvisionedThroughputOverride(_message.Message):
-    """?"""
+    """Provisioned capacity of one replica where it differs from the source table. Only reads can differ."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     READ_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     read_capacity_units: _builtins.int
-    """?"""
+    """Read units per second of the replica, at least 1. Those of the source table when absent."""
     def __init__(
         self,
         *,
@@ -519,13 +553,13 @@ Global___ProvisionedThroughputOverride: _TypeAlias = ProvisionedThroughputOverri
 
 @_typing.final
 class OnDemandThroughputOverride(_message.Message):
-    """?"""
+    """Upper bounds of one on-demand replica where they differ from the source table. Only reads can differ."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_READ_REQUEST_UNITS_FIELD_NUMBER: _builtins.int
     max_read_request_units: _builtins.int
-    """?"""
+    """Maximum read request units per second that the replica may consume."""
     def __init__(
         self,
         *,

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListStreamsRequest(_message.Message):
-    """?"""
+    """Selects a page of streams."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -31,11 +31,13 @@ class ListStreamsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     EXCLUSIVE_START_STREAM_ARN_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of a table, 3 to 255 characters; only its streams are listed. Absent lists those of all tables."""
     limit: _builtins.int
-    """?"""
+    """Most streams to return in a page, 1 to 100."""
     exclusive_start_stream_arn: _builtins.str
-    """?"""
+    """Stream after which the page starts: last_evaluated_stream_arn of the previous page, 37 to 1024 characters.
+    Absent for the first page.
+    """
     def __init__(
         self,
         *,
@@ -64,17 +66,19 @@ Global___ListStreamsRequest: _TypeAlias = ListStreamsRequest  # noqa: Y015
 
 @_typing.final
 class ListStreamsResponse(_message.Message):
-    """?"""
+    """One page of streams."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STREAMS_FIELD_NUMBER: _builtins.int
     LAST_EVALUATED_STREAM_ARN_FIELD_NUMBER: _builtins.int
     last_evaluated_stream_arn: _builtins.str
-    """?"""
+    """Value for exclusive_start_stream_arn of the next request. Absent on the last page; a value does not promise
+    more.
+    """
     @_builtins.property
     def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stream]:
-        """?"""
+        """Streams of the account in this Region; empty when there are none."""
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ Global___ListStreamsResponse: _TypeAlias = ListStreamsResponse  # noqa: Y015
 
 @_typing.final
 class Stream(_message.Message):
-    """?"""
+    """Identifies a stream and its table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -102,11 +106,13 @@ class Stream(_message.Message):
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     STREAM_LABEL_FIELD_NUMBER: _builtins.int
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the stream, 37 to 1024 characters."""
     table_name: _builtins.str
-    """?"""
+    """Name of the table whose changes the stream records."""
     stream_label: _builtins.str
-    """?"""
+    """Time of the stream's creation in ISO 8601, which names it among the streams of its table. Not unique across
+    tables; account, table name and label together are.
+    """
     def __init__(
         self,
         *,
@@ -135,7 +141,7 @@ Global___Stream: _TypeAlias = Stream  # noqa: Y015
 
 @_typing.final
 class DescribeStreamRequest(_message.Message):
-    """?"""
+    """Names a stream and selects a page of its shards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -144,14 +150,16 @@ class DescribeStreamRequest(_message.Message):
     EXCLUSIVE_START_SHARD_ID_FIELD_NUMBER: _builtins.int
     SHARD_FILTER_FIELD_NUMBER: _builtins.int
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the stream, 37 to 1024 characters. Required."""
     limit: _builtins.int
-    """?"""
+    """Most shards to return in a page, 1 to 100."""
     exclusive_start_shard_id: _builtins.str
-    """?"""
+    """Shard after which the page starts: last_evaluated_shard_id of the previous page, 28 to 65 characters. Absent
+    for the first page.
+    """
     @_builtins.property
     def shard_filter(self) -> Global___ShardFilter:
-        """?"""
+        """Narrows the shards that are returned. Absent returns them all."""
 
     def __init__(
         self,
@@ -182,14 +190,14 @@ Global___DescribeStreamRequest: _TypeAlias = DescribeStreamRequest  # noqa: Y015
 
 @_typing.final
 class DescribeStreamResponse(_message.Message):
-    """?"""
+    """Describes a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STREAM_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def stream_description(self) -> Global___StreamDescription:
-        """?"""
+        """State of the stream and one page of its shards."""
 
     def __init__(
         self,
@@ -206,16 +214,16 @@ Global___DescribeStreamResponse: _TypeAlias = DescribeStreamResponse  # noqa: Y0
 
 @_typing.final
 class ShardFilter(_message.Message):
-    """?"""
+    """Narrows DescribeStream to some shards. Saves paging through all of them to find what follows a finished shard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
     SHARD_ID_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """?"""
+    """Only `CHILD_SHARDS`, the children of shard_id; AWS may add values."""
     shard_id: _builtins.str
-    """?"""
+    """Parent shard whose children are returned, 28 to 65 characters."""
     def __init__(
         self,
         *,
@@ -239,7 +247,7 @@ Global___ShardFilter: _TypeAlias = ShardFilter  # noqa: Y015
 
 @_typing.final
 class StreamDescription(_message.Message):
-    """?"""
+    """State of a stream and one page of its shards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -253,28 +261,36 @@ class StreamDescription(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     LAST_EVALUATED_SHARD_ID_FIELD_NUMBER: _builtins.int
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the stream, 37 to 1024 characters."""
     stream_label: _builtins.str
-    """?"""
+    """Time of the stream's creation in ISO 8601, which names it among the streams of its table. Not unique across
+    tables; account, table name and label together are.
+    """
     stream_status: _builtins.str
-    """?"""
+    """One of `ENABLING`, `ENABLED`, `DISABLING`, `DISABLED`; AWS may add values. A disabled stream stays readable for
+    24 hours.
+    """
     stream_view_type: _builtins.str
-    """?"""
+    """What each record holds of the changed item, besides its key. One of `NEW_IMAGE`, `OLD_IMAGE`,
+    `NEW_AND_OLD_IMAGES`, `KEYS_ONLY`; AWS may add values.
+    """
     table_name: _builtins.str
-    """?"""
+    """Name of the table whose changes the stream records."""
     last_evaluated_shard_id: _builtins.str
-    """?"""
+    """Value for exclusive_start_shard_id of the next request, 28 to 65 characters. Absent on the last page; a value
+    does not promise more.
+    """
     @_builtins.property
     def creation_request_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which the stream was asked for."""
 
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Key attributes of the table."""
 
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shard]:
-        """?"""
+        """Shards on this page. The list is eventually consistent: a child may appear before its parent does."""
 
     def __init__(
         self,
@@ -322,7 +338,7 @@ Global___StreamDescription: _TypeAlias = StreamDescription  # noqa: Y015
 
 @_typing.final
 class Shard(_message.Message):
-    """?"""
+    """A part of a stream that is read on its own. Records are in order within a shard, not across shards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -330,12 +346,15 @@ class Shard(_message.Message):
     SEQUENCE_NUMBER_RANGE_FIELD_NUMBER: _builtins.int
     PARENT_SHARD_ID_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.str
-    """?"""
+    """Identifier of the shard, 28 to 65 characters."""
     parent_shard_id: _builtins.str
-    """?"""
+    """Shard that this one continues, 28 to 65 characters. Absent when there is none; it may also be too old to be
+    listed.
+    Read a parent to its end before its children, or changes to an item are seen out of order.
+    """
     @_builtins.property
     def sequence_number_range(self) -> Global___SequenceNumberRange:
-        """?"""
+        """First and last sequence number of the shard."""
 
     def __init__(
         self,
@@ -361,16 +380,18 @@ Global___Shard: _TypeAlias = Shard  # noqa: Y015
 
 @_typing.final
 class SequenceNumberRange(_message.Message):
-    """?"""
+    """Sequence numbers that a shard spans."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STARTING_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     ENDING_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     starting_sequence_number: _builtins.str
-    """?"""
+    """First sequence number of the shard, decimal digits as text, 21 to 40 characters."""
     ending_sequence_number: _builtins.str
-    """?"""
+    """Last sequence number of the shard, decimal digits as text, 21 to 40 characters. Absent while the shard is open
+    and still receives records.
+    """
     def __init__(
         self,
         *,
@@ -394,7 +415,7 @@ Global___SequenceNumberRange: _TypeAlias = SequenceNumberRange  # noqa: Y015
 
 @_typing.final
 class GetShardIteratorRequest(_message.Message):
-    """?"""
+    """Names the place in a shard at which reading starts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -404,16 +425,25 @@ class GetShardIteratorRequest(_message.Message):
     SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     stream_arn: _builtins.str
-    """?"""
+    """ARN of the stream, 37 to 1024 characters. Required."""
     shard_id: _builtins.str
-    """?"""
+    """Shard to read, 28 to 65 characters. Required."""
     shard_iterator_type: _builtins.str
-    """?"""
+    """Place to start: `TRIM_HORIZON` (the oldest record kept), `LATEST` (only records still to come),
+    `AT_SEQUENCE_NUMBER` or `AFTER_SEQUENCE_NUMBER` (see sequence_number), `AT_TIMESTAMP` (see timestamp); AWS may
+    add values. Required.
+    """
     sequence_number: _builtins.str
-    """?"""
+    """Record to start at or after, decimal digits as text, 21 to 40 characters. Needed for `AT_SEQUENCE_NUMBER` and
+    `AFTER_SEQUENCE_NUMBER`.
+    One older than 24 hours may be gone: TrimmedDataAccessException.
+    """
     @_builtins.property
     def timestamp(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time to start at, to the millisecond: the first record made at or after it. Needed for `AT_TIMESTAMP`.
+        A time older than the oldest record starts there; a time in the future fails with ValidationException
+        (INVALID_ARGUMENT).
+        """
 
     def __init__(
         self,
@@ -449,13 +479,13 @@ Global___GetShardIteratorRequest: _TypeAlias = GetShardIteratorRequest  # noqa: 
 
 @_typing.final
 class GetShardIteratorResponse(_message.Message):
-    """?"""
+    """Iterator for GetRecords."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARD_ITERATOR_FIELD_NUMBER: _builtins.int
     shard_iterator: _builtins.str
-    """?"""
+    """Opaque place in the shard, 1 to 2048 characters. Expires 15 minutes after it was returned."""
     def __init__(
         self,
         *,
@@ -473,16 +503,18 @@ Global___GetShardIteratorResponse: _TypeAlias = GetShardIteratorResponse  # noqa
 
 @_typing.final
 class GetRecordsRequest(_message.Message):
-    """?"""
+    """Asks for the next records of a shard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARD_ITERATOR_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     shard_iterator: _builtins.str
-    """?"""
+    """Iterator of GetShardIterator, or next_shard_iterator of the previous response, 1 to 2048 characters. Required.
+    One older than 15 minutes fails with ExpiredIteratorException: get another after the last sequence number seen.
+    """
     limit: _builtins.int
-    """?"""
+    """Most records to return, 1 to 1000. Default: as many as fit, up to 1000 records or 1 MB."""
     def __init__(
         self,
         *,
@@ -506,17 +538,19 @@ Global___GetRecordsRequest: _TypeAlias = GetRecordsRequest  # noqa: Y015
 
 @_typing.final
 class GetRecordsResponse(_message.Message):
-    """?"""
+    """The next records of a shard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_SHARD_ITERATOR_FIELD_NUMBER: _builtins.int
     next_shard_iterator: _builtins.str
-    """?"""
+    """Iterator for the next call, 1 to 2048 characters. Absent when the shard is closed and read to its end: go on
+    with its children.
+    """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]:
-        """?"""
+        """Records in order. Often empty although more follow: go on with next_shard_iterator."""
 
     def __init__(
         self,
@@ -536,7 +570,7 @@ Global___GetRecordsResponse: _TypeAlias = GetRecordsResponse  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):
-    """?"""
+    """One change of one item."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -548,22 +582,22 @@ class Record(_message.Message):
     DYNAMODB_FIELD_NUMBER: _builtins.int
     USER_IDENTITY_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """?"""
+    """Globally unique identifier of the change; serves to recognise a record seen twice."""
     event_name: _builtins.str
-    """?"""
+    """One of `INSERT` (new item), `MODIFY` (existing item changed), `REMOVE` (item deleted); AWS may add values."""
     event_version: _builtins.str
-    """?"""
+    """Version of the record format. Grows over time; do not depend on a value."""
     event_source: _builtins.str
-    """?"""
+    """Always `aws:dynamodb`."""
     aws_region: _builtins.str
-    """?"""
+    """AWS Region code in which GetRecords was called."""
     @_builtins.property
     def dynamodb(self) -> Global___StreamRecord:
-        """?"""
+        """The change itself."""
 
     @_builtins.property
     def user_identity(self) -> Global___Identity:
-        """?"""
+        """Who made the change, when it was AWS itself: set on deletions by Time to Live, otherwise absent."""
 
     def __init__(
         self,
@@ -605,7 +639,7 @@ Global___Record: _TypeAlias = Record  # noqa: Y015
 
 @_typing.final
 class StreamRecord(_message.Message):
-    """?"""
+    """The changed item as it was and as it became, as far as the stream's view type keeps it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -617,26 +651,28 @@ class StreamRecord(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     STREAM_VIEW_TYPE_FIELD_NUMBER: _builtins.int
     sequence_number: _builtins.str
-    """?"""
+    """Place of the record in the stream, decimal digits as text, 21 to 40 characters. Grows within a shard."""
     size_bytes: _builtins.int
-    """?"""
+    """Size of the record in bytes."""
     stream_view_type: _builtins.str
-    """?"""
+    """What the record holds of the item, besides its key. One of `NEW_IMAGE`, `OLD_IMAGE`, `NEW_AND_OLD_IMAGES`,
+    `KEYS_ONLY`; AWS may add values.
+    """
     @_builtins.property
     def approximate_creation_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Approximate time of the change, rounded down to the second."""
 
     @_builtins.property
     def keys(self) -> _attribute_value_pb2.Key:
-        """?"""
+        """Primary key of the changed item. Present with every view type."""
 
     @_builtins.property
     def new_image(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """Item after the change. Absent for `REMOVE`, and with view types `KEYS_ONLY` and `OLD_IMAGE`."""
 
     @_builtins.property
     def old_image(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """Item before the change. Absent for `INSERT`, and with view types `KEYS_ONLY` and `NEW_IMAGE`."""
 
     def __init__(
         self,
@@ -670,16 +706,16 @@ Global___StreamRecord: _TypeAlias = StreamRecord  # noqa: Y015
 
 @_typing.final
 class Identity(_message.Message):
-    """?"""
+    """Part of AWS that made a change. Tells deletions by Time to Live from those by applications."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PRINCIPAL_ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     principal_id: _builtins.str
-    """?"""
+    """Principal that made the change: `dynamodb.amazonaws.com` for Time to Live."""
     type: _builtins.str
-    """?"""
+    """Kind of principal: `Service` for Time to Live."""
     def __init__(
         self,
         *,

@@ -26,7 +26,13 @@ if _version_not_supported:
 
 
 class DynamoDbStreamsServiceStub:
-    """?
+    """Reads DynamoDB Streams, the log of item changes that a table keeps for 24 hours. Each RPC performs the AWS
+    operation of the same name; all of them only read.
+    A record is in its stream once, and in order within its shard. A write that changes nothing leaves no record. At
+    most two readers should share a shard, or one when the table is a global table.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing), UNAUTHENTICATED,
+    PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (throttled) or UNAVAILABLE (InternalServerError).
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
     """
 
     def __init__(self, channel):
@@ -58,32 +64,53 @@ class DynamoDbStreamsServiceStub:
 
 
 class DynamoDbStreamsServiceServicer:
-    """?
+    """Reads DynamoDB Streams, the log of item changes that a table keeps for 24 hours. Each RPC performs the AWS
+    operation of the same name; all of them only read.
+    A record is in its stream once, and in order within its shard. A write that changes nothing leaves no record. At
+    most two readers should share a shard, or one when the table is a global table.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing), UNAUTHENTICATED,
+    PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (throttled) or UNAVAILABLE (InternalServerError).
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
     """
 
     def ListStreams(self, request, context):
-        """?
+        """Lists the streams of the account in this Region, or those of one table, page by page. At most 5 calls a second.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_ListStreams.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeStream(self, request, context):
-        """?
+        """Returns the state of a stream and a page of its shards. At most 10 calls a second.
+        Eventually consistent: shards split and close meanwhile, so a gap in the lineage is worth a second look.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetShardIterator(self, request, context):
-        """?
+        """Returns an iterator, the place in a shard where GetRecords starts. It expires after 15 minutes.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream or shard, and with
+        TrimmedDataAccessException for a sequence number that is older than 24 hours and gone.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetShardIterator.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRecords(self, request, context):
-        """?
+        """Returns the next records of a shard, up to 1000 of them or 1 MB, and the iterator for the call after. Does not
+        wait: with nothing to read it returns an empty list, and it may take several calls to reach records.
+        Repeating a call with the same iterator returns the same place in the shard.
+        Fails with ExpiredIteratorException for an iterator older than 15 minutes, with TrimmedDataAccessException when
+        the records it points to are gone (changes were missed), with ResourceNotFoundException (NOT_FOUND) for a
+        stream that no longer exists, and with LimitExceededException (RESOURCE_EXHAUSTED) when the shard is read too
+        often.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +148,13 @@ def add_DynamoDbStreamsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DynamoDbStreamsService:
-    """?
+    """Reads DynamoDB Streams, the log of item changes that a table keeps for 24 hours. Each RPC performs the AWS
+    operation of the same name; all of them only read.
+    A record is in its stream once, and in order within its shard. A write that changes nothing leaves no record. At
+    most two readers should share a shard, or one when the table is a global table.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing), UNAUTHENTICATED,
+    PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (throttled) or UNAVAILABLE (InternalServerError).
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
     """
 
     @staticmethod

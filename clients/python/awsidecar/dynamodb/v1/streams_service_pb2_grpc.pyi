@@ -27,37 +27,96 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DynamoDbStreamsServiceStub:
-    """?"""
+    """Reads DynamoDB Streams, the log of item changes that a table keeps for 24 hours. Each RPC performs the AWS
+    operation of the same name; all of them only read.
+    A record is in its stream once, and in order within its shard. A write that changes nothing leaves no record. At
+    most two readers should share a shard, or one when the table is a global table.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing), UNAUTHENTICATED,
+    PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (throttled) or UNAVAILABLE (InternalServerError).
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DynamoDbStreamsServiceAsyncStub: ...
     ListStreams: _grpc.UnaryUnaryMultiCallable[_streams_pb2.ListStreamsRequest, _streams_pb2.ListStreamsResponse]
-    """?"""
+    """Lists the streams of the account in this Region, or those of one table, page by page. At most 5 calls a second.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_ListStreams.html
+    """
     DescribeStream: _grpc.UnaryUnaryMultiCallable[_streams_pb2.DescribeStreamRequest, _streams_pb2.DescribeStreamResponse]
-    """?"""
+    """Returns the state of a stream and a page of its shards. At most 10 calls a second.
+    Eventually consistent: shards split and close meanwhile, so a gap in the lineage is worth a second look.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
+    """
     GetShardIterator: _grpc.UnaryUnaryMultiCallable[_streams_pb2.GetShardIteratorRequest, _streams_pb2.GetShardIteratorResponse]
-    """?"""
+    """Returns an iterator, the place in a shard where GetRecords starts. It expires after 15 minutes.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream or shard, and with
+    TrimmedDataAccessException for a sequence number that is older than 24 hours and gone.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetShardIterator.html
+    """
     GetRecords: _grpc.UnaryUnaryMultiCallable[_streams_pb2.GetRecordsRequest, _streams_pb2.GetRecordsResponse]
-    """?"""
+    """Returns the next records of a shard, up to 1000 of them or 1 MB, and the iterator for the call after. Does not
+    wait: with nothing to read it returns an empty list, and it may take several calls to reach records.
+    Repeating a call with the same iterator returns the same place in the shard.
+    Fails with ExpiredIteratorException for an iterator older than 15 minutes, with TrimmedDataAccessException when
+    the records it points to are gone (changes were missed), with ResourceNotFoundException (NOT_FOUND) for a
+    stream that no longer exists, and with LimitExceededException (RESOURCE_EXHAUSTED) when the shard is read too
+    often.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html
+    """
 
 @_typing.type_check_only
 class DynamoDbStreamsServiceAsyncStub(DynamoDbStreamsServiceStub):
-    """?"""
+    """Reads DynamoDB Streams, the log of item changes that a table keeps for 24 hours. Each RPC performs the AWS
+    operation of the same name; all of them only read.
+    A record is in its stream once, and in order within its shard. A write that changes nothing leaves no record. At
+    most two readers should share a shard, or one when the table is a global table.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing), UNAUTHENTICATED,
+    PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (throttled) or UNAVAILABLE (InternalServerError).
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListStreams: _aio.UnaryUnaryMultiCallable[_streams_pb2.ListStreamsRequest, _streams_pb2.ListStreamsResponse]  # type: ignore[assignment]
-    """?"""
+    """Lists the streams of the account in this Region, or those of one table, page by page. At most 5 calls a second.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_ListStreams.html
+    """
     DescribeStream: _aio.UnaryUnaryMultiCallable[_streams_pb2.DescribeStreamRequest, _streams_pb2.DescribeStreamResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the state of a stream and a page of its shards. At most 10 calls a second.
+    Eventually consistent: shards split and close meanwhile, so a gap in the lineage is worth a second look.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
+    """
     GetShardIterator: _aio.UnaryUnaryMultiCallable[_streams_pb2.GetShardIteratorRequest, _streams_pb2.GetShardIteratorResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns an iterator, the place in a shard where GetRecords starts. It expires after 15 minutes.
+    Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream or shard, and with
+    TrimmedDataAccessException for a sequence number that is older than 24 hours and gone.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetShardIterator.html
+    """
     GetRecords: _aio.UnaryUnaryMultiCallable[_streams_pb2.GetRecordsRequest, _streams_pb2.GetRecordsResponse]  # type: ignore[assignment]
-    """?"""
+    """Returns the next records of a shard, up to 1000 of them or 1 MB, and the iterator for the call after. Does not
+    wait: with nothing to read it returns an empty list, and it may take several calls to reach records.
+    Repeating a call with the same iterator returns the same place in the shard.
+    Fails with ExpiredIteratorException for an iterator older than 15 minutes, with TrimmedDataAccessException when
+    the records it points to are gone (changes were missed), with ResourceNotFoundException (NOT_FOUND) for a
+    stream that no longer exists, and with LimitExceededException (RESOURCE_EXHAUSTED) when the shard is read too
+    often.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html
+    """
 
 class DynamoDbStreamsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """?"""
+    """Reads DynamoDB Streams, the log of item changes that a table keeps for 24 hours. Each RPC performs the AWS
+    operation of the same name; all of them only read.
+    A record is in its stream once, and in order within its shard. A write that changes nothing leaves no record. At
+    most two readers should share a shard, or one when the table is a global table.
+    Any RPC may fail with INVALID_ARGUMENT (ValidationException, or a required member missing), UNAUTHENTICATED,
+    PERMISSION_DENIED (AccessDeniedException), RESOURCE_EXHAUSTED (throttled) or UNAVAILABLE (InternalServerError).
+    Each status carries one `google.rpc.ErrorInfo`, with AWS's own error code when AWS refused.
+    """
 
     @_abc_1.abstractmethod
     def ListStreams(
@@ -65,7 +124,10 @@ class DynamoDbStreamsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _streams_pb2.ListStreamsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_streams_pb2.ListStreamsResponse, _abc.Awaitable[_streams_pb2.ListStreamsResponse]]:
-        """?"""
+        """Lists the streams of the account in this Region, or those of one table, page by page. At most 5 calls a second.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_ListStreams.html
+        """
 
     @_abc_1.abstractmethod
     def DescribeStream(
@@ -73,7 +135,11 @@ class DynamoDbStreamsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _streams_pb2.DescribeStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_streams_pb2.DescribeStreamResponse, _abc.Awaitable[_streams_pb2.DescribeStreamResponse]]:
-        """?"""
+        """Returns the state of a stream and a page of its shards. At most 10 calls a second.
+        Eventually consistent: shards split and close meanwhile, so a gap in the lineage is worth a second look.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
+        """
 
     @_abc_1.abstractmethod
     def GetShardIterator(
@@ -81,7 +147,11 @@ class DynamoDbStreamsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _streams_pb2.GetShardIteratorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_streams_pb2.GetShardIteratorResponse, _abc.Awaitable[_streams_pb2.GetShardIteratorResponse]]:
-        """?"""
+        """Returns an iterator, the place in a shard where GetRecords starts. It expires after 15 minutes.
+        Fails with ResourceNotFoundException (NOT_FOUND) for an unknown stream or shard, and with
+        TrimmedDataAccessException for a sequence number that is older than 24 hours and gone.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetShardIterator.html
+        """
 
     @_abc_1.abstractmethod
     def GetRecords(
@@ -89,6 +159,14 @@ class DynamoDbStreamsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _streams_pb2.GetRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_streams_pb2.GetRecordsResponse, _abc.Awaitable[_streams_pb2.GetRecordsResponse]]:
-        """?"""
+        """Returns the next records of a shard, up to 1000 of them or 1 MB, and the iterator for the call after. Does not
+        wait: with nothing to read it returns an empty list, and it may take several calls to reach records.
+        Repeating a call with the same iterator returns the same place in the shard.
+        Fails with ExpiredIteratorException for an iterator older than 15 minutes, with TrimmedDataAccessException when
+        the records it points to are gone (changes were missed), with ResourceNotFoundException (NOT_FOUND) for a
+        stream that no longer exists, and with LimitExceededException (RESOURCE_EXHAUSTED) when the shard is read too
+        often.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html
+        """
 
 def add_DynamoDbStreamsServiceServicer_to_server(servicer: DynamoDbStreamsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class TableDescription(_message.Message):
-    """?"""
+    """State and settings of one table, as AWS reports them. Which members are present depends on the operation and on
+    the table's features.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -57,98 +59,111 @@ class TableDescription(_message.Message):
     MULTI_REGION_CONSISTENCY_FIELD_NUMBER: _builtins.int
     VECTOR_INDEXES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name of the table, 3 to 255 characters."""
     table_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `UPDATING`, `DELETING`, `ACTIVE`, `INACCESSIBLE_ENCRYPTION_CREDENTIALS` (the KMS key cannot
+    be used), `ARCHIVING`, `ARCHIVED`, `REPLICATION_NOT_AUTHORIZED`; AWS may add values. Items can be read and
+    written in `ACTIVE` and `UPDATING`.
+    """
     table_size_bytes: _builtins.int
-    """?"""
+    """Size of all items in bytes. AWS refreshes it about every six hours."""
     item_count: _builtins.int
-    """?"""
+    """Number of items. AWS refreshes it about every six hours; a Scan that selects `COUNT` counts them now, but reads
+    and charges for all of them.
+    """
     table_arn: _builtins.str
-    """?"""
+    """ARN of the table."""
     table_id: _builtins.str
-    """?"""
+    """UUID that AWS gave the table. A later table of the same name has another one."""
     latest_stream_label: _builtins.str
-    """?"""
+    """Creation time of the latest stream, as ISO 8601 text. Unique only together with the account and the table name.
+    Absent when there is no stream.
+    """
     latest_stream_arn: _builtins.str
-    """?"""
+    """ARN of the latest stream, 37 to 1024 characters, to be given to DescribeStream. Absent when there is no stream."""
     global_table_version: _builtins.str
-    """?"""
+    """Version of global tables that replicates this table, `2019.11.21` or the legacy `2017.11.29`. Absent when it is
+    not replicated.
+    """
     global_table_settings_replication_mode: _builtins.str
-    """?"""
+    """Whether settings are kept equal over the replicas. One of `ENABLED`, `DISABLED`, `ENABLED_WITH_OVERRIDES` (some
+    may differ; the default within one account).
+    """
     deletion_protection_enabled: _builtins.bool
-    """?"""
+    """Whether AWS refuses DeleteTable."""
     disassociation_protection_enabled: _builtins.bool
-    """?"""
+    """Whether AWS refuses to disassociate the replica in this Region."""
     multi_region_consistency: _builtins.str
-    """?"""
+    """Consistency between the replicas of a global table. One of `EVENTUAL`, `STRONG`; AWS may add values. For a
+    global table, absence means `EVENTUAL`.
+    """
     @_builtins.property
     def attribute_definitions(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.AttributeDefinition]:
-        """?"""
+        """Types of all key attributes of the table and of its indexes."""
 
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Primary key: the `HASH` attribute and, if there is one, the `RANGE` attribute."""
 
     @_builtins.property
     def creation_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which the table was created."""
 
     @_builtins.property
     def provisioned_throughput(self) -> Global___ProvisionedThroughputDescription:
-        """?"""
+        """Reserved capacity of the table; its units are 0 when the table is on-demand."""
 
     @_builtins.property
     def billing_mode_summary(self) -> Global___BillingModeSummary:
-        """?"""
+        """Billing mode. Absent for a table that has always been `PROVISIONED`."""
 
     @_builtins.property
     def local_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalSecondaryIndexDescription]:
-        """?"""
+        """Local secondary indexes. Empty when there are none."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalSecondaryIndexDescription]:
-        """?"""
+        """Global secondary indexes. Empty when there are none."""
 
     @_builtins.property
     def stream_specification(self) -> _schema_pb2.StreamSpecification:
-        """?"""
+        """Setting of the change stream. Absent when the table has none."""
 
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaDescription]:
-        """?"""
+        """Replicas of the table. Empty when it is not replicated, and after a disassociation."""
 
     @_builtins.property
     def global_table_witnesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalTableWitnessDescription]:
-        """?"""
+        """Witness of a global table with consistency `STRONG`, one at most. Empty when there is none."""
 
     @_builtins.property
     def restore_summary(self) -> Global___RestoreSummary:
-        """?"""
+        """Backup or table from which this table was restored. Absent when it was not restored."""
 
     @_builtins.property
     def sse_description(self) -> Global___SSEDescription:
-        """?"""
+        """Encryption with a KMS key. Absent when a key owned by AWS encrypts the table."""
 
     @_builtins.property
     def archival_summary(self) -> Global___ArchivalSummary:
-        """?"""
+        """When and why AWS archived the table. Absent when it is not archived."""
 
     @_builtins.property
     def table_class_summary(self) -> Global___TableClassSummary:
-        """?"""
+        """Price class. Absent for a table that has always been `STANDARD`."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Upper bounds of an on-demand table. Absent when none are set."""
 
     @_builtins.property
     def warm_throughput(self) -> Global___TableWarmThroughputDescription:
-        """?"""
+        """Rates that the table can serve at once."""
 
     @_builtins.property
     def vector_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VectorIndexDescription]:
-        """?"""
+        """Vector indexes. Empty when there are none."""
 
     def __init__(
         self,
@@ -245,7 +260,7 @@ Global___TableDescription: _TypeAlias = TableDescription  # noqa: Y015
 
 @_typing.final
 class ProvisionedThroughputDescription(_message.Message):
-    """?"""
+    """Reserved capacity of a table or a global secondary index, with its latest changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -255,18 +270,20 @@ class ProvisionedThroughputDescription(_message.Message):
     READ_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     WRITE_CAPACITY_UNITS_FIELD_NUMBER: _builtins.int
     number_of_decreases_today: _builtins.int
-    """?"""
+    """Decreases so far on the current UTC day. AWS limits them."""
     read_capacity_units: _builtins.int
-    """?"""
+    """Read units per second; 0 when on-demand. A unit is one strongly consistent read of up to 4 KB, or two
+    eventually consistent ones.
+    """
     write_capacity_units: _builtins.int
-    """?"""
+    """Write units per second; 0 when on-demand. A unit is one write of up to 1 KB."""
     @_builtins.property
     def last_increase_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time of the latest increase. Absent when there was none."""
 
     @_builtins.property
     def last_decrease_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time of the latest decrease. Absent when there was none."""
 
     def __init__(
         self,
@@ -298,17 +315,17 @@ Global___ProvisionedThroughputDescription: _TypeAlias = ProvisionedThroughputDes
 
 @_typing.final
 class BillingModeSummary(_message.Message):
-    """?"""
+    """Billing mode of a table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BILLING_MODE_FIELD_NUMBER: _builtins.int
     LAST_UPDATE_TO_PAY_PER_REQUEST_DATE_TIME_FIELD_NUMBER: _builtins.int
     billing_mode: _builtins.str
-    """?"""
+    """One of `PROVISIONED` (reserved capacity), `PAY_PER_REQUEST` (on-demand); AWS may add values."""
     @_builtins.property
     def last_update_to_pay_per_request_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time of the latest switch to `PAY_PER_REQUEST`. Absent when there was none."""
 
     def __init__(
         self,
@@ -328,7 +345,7 @@ Global___BillingModeSummary: _TypeAlias = BillingModeSummary  # noqa: Y015
 
 @_typing.final
 class LocalSecondaryIndexDescription(_message.Message):
-    """?"""
+    """State and settings of a local secondary index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -339,20 +356,20 @@ class LocalSecondaryIndexDescription(_message.Message):
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     INDEX_ARN_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     index_size_bytes: _builtins.int
-    """?"""
+    """Size of the index in bytes. AWS refreshes it about every six hours."""
     item_count: _builtins.int
-    """?"""
+    """Number of items in the index. AWS refreshes it about every six hours."""
     index_arn: _builtins.str
-    """?"""
+    """ARN of the index."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Partition key of the table followed by the index's own sort key."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes that the index holds besides its keys."""
 
     def __init__(
         self,
@@ -389,7 +406,7 @@ Global___LocalSecondaryIndexDescription: _TypeAlias = LocalSecondaryIndexDescrip
 
 @_typing.final
 class GlobalSecondaryIndexDescription(_message.Message):
-    """?"""
+    """State and settings of a global secondary index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -405,36 +422,38 @@ class GlobalSecondaryIndexDescription(_message.Message):
     ON_DEMAND_THROUGHPUT_FIELD_NUMBER: _builtins.int
     WARM_THROUGHPUT_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     index_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `UPDATING`, `DELETING`, `ACTIVE`; AWS may add values."""
     backfilling: _builtins.bool
-    """?"""
+    """Whether AWS is filling the new index from the table. While the index is `CREATING`, it can be deleted only when
+    this is true. Absent for an index created with its table.
+    """
     index_size_bytes: _builtins.int
-    """?"""
+    """Size of the index in bytes. AWS refreshes it about every six hours."""
     item_count: _builtins.int
-    """?"""
+    """Number of items in the index. AWS refreshes it about every six hours."""
     index_arn: _builtins.str
-    """?"""
+    """ARN of the index."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Key of the index: its `HASH` attributes, then its `RANGE` attributes, if any."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes that the index holds besides its keys."""
 
     @_builtins.property
     def provisioned_throughput(self) -> Global___ProvisionedThroughputDescription:
-        """?"""
+        """Reserved capacity of the index; its units are 0 when the table is on-demand."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Upper bounds of an index of an on-demand table. Absent when none are set."""
 
     @_builtins.property
     def warm_throughput(self) -> Global___GlobalSecondaryIndexWarmThroughputDescription:
-        """?"""
+        """Rates that the index can serve at once."""
 
     def __init__(
         self,
@@ -484,7 +503,7 @@ Global___GlobalSecondaryIndexDescription: _TypeAlias = GlobalSecondaryIndexDescr
 
 @_typing.final
 class GlobalSecondaryIndexWarmThroughputDescription(_message.Message):
-    """?"""
+    """Rates that a global secondary index can serve at once, without time to scale."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -492,11 +511,13 @@ class GlobalSecondaryIndexWarmThroughputDescription(_message.Message):
     WRITE_UNITS_PER_SECOND_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     read_units_per_second: _builtins.int
-    """?"""
+    """Read units per second, at least 1."""
     write_units_per_second: _builtins.int
-    """?"""
+    """Write units per second, at least 1."""
     status: _builtins.str
-    """?"""
+    """One of `UPDATING` (a change is under way), `ACTIVE`; AWS also defines `CREATING` and `DELETING` and may add
+    values.
+    """
     def __init__(
         self,
         *,
@@ -525,7 +546,7 @@ Global___GlobalSecondaryIndexWarmThroughputDescription: _TypeAlias = GlobalSecon
 
 @_typing.final
 class ReplicaDescription(_message.Message):
-    """?"""
+    """State and settings of one replica of a global table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -543,42 +564,48 @@ class ReplicaDescription(_message.Message):
     REPLICA_TABLE_CLASS_SUMMARY_FIELD_NUMBER: _builtins.int
     GLOBAL_TABLE_SETTINGS_REPLICATION_MODE_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the replica, for example `eu-west-1`."""
     replica_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `CREATION_FAILED`, `UPDATING`, `DELETING`, `ACTIVE`, `REGION_DISABLED`,
+    `INACCESSIBLE_ENCRYPTION_CREDENTIALS`, `ARCHIVING`, `ARCHIVED`, `REPLICATION_NOT_AUTHORIZED`; AWS may add
+    values. After 20 hours with the Region disabled or the KMS key unusable, AWS stops replicating to the replica
+    but keeps it.
+    """
     replica_arn: _builtins.str
-    """?"""
+    """ARN of the replica."""
     replica_status_description: _builtins.str
-    """?"""
+    """Explanation of the status in words."""
     replica_status_percent_progress: _builtins.str
-    """?"""
+    """Progress of a creation, change or deletion in percent, as text."""
     kms_master_key_id: _builtins.str
-    """?"""
+    """KMS key that encrypts the replica."""
     global_table_settings_replication_mode: _builtins.str
-    """?"""
+    """Whether the replica's settings are kept equal to the others'. One of `ENABLED`, `DISABLED`,
+    `ENABLED_WITH_OVERRIDES` (some may differ; the default within one account).
+    """
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughputOverride:
-        """?"""
+        """Reserved read capacity of the replica. That of the source table when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughputOverride:
-        """?"""
+        """Upper bound on the replica's on-demand reads. Absent when none is set for the replica."""
 
     @_builtins.property
     def warm_throughput(self) -> Global___TableWarmThroughputDescription:
-        """?"""
+        """Rates that the replica can serve at once."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndexDescription]:
-        """?"""
+        """Global secondary indexes of the replica. Empty when there are none."""
 
     @_builtins.property
     def replica_inaccessible_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which AWS found the replica inaccessible; `replica_status` tells why. Absent while it is accessible."""
 
     @_builtins.property
     def replica_table_class_summary(self) -> Global___TableClassSummary:
-        """?"""
+        """Price class of the replica."""
 
     def __init__(
         self,
@@ -634,7 +661,7 @@ Global___ReplicaDescription: _TypeAlias = ReplicaDescription  # noqa: Y015
 
 @_typing.final
 class TableWarmThroughputDescription(_message.Message):
-    """?"""
+    """Rates that a table or a replica can serve at once, without time to scale."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -642,11 +669,14 @@ class TableWarmThroughputDescription(_message.Message):
     WRITE_UNITS_PER_SECOND_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     read_units_per_second: _builtins.int
-    """?"""
+    """Read units per second, at least 1."""
     write_units_per_second: _builtins.int
-    """?"""
+    """Write units per second, at least 1."""
     status: _builtins.str
-    """?"""
+    """One of `CREATING`, `UPDATING` (a change is under way), `DELETING`, `ACTIVE`,
+    `INACCESSIBLE_ENCRYPTION_CREDENTIALS`, `ARCHIVING`, `ARCHIVED`, `REPLICATION_NOT_AUTHORIZED`; AWS may add
+    values.
+    """
     def __init__(
         self,
         *,
@@ -675,7 +705,7 @@ Global___TableWarmThroughputDescription: _TypeAlias = TableWarmThroughputDescrip
 
 @_typing.final
 class ReplicaGlobalSecondaryIndexDescription(_message.Message):
-    """?"""
+    """Settings of a global secondary index on one replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -684,18 +714,18 @@ class ReplicaGlobalSecondaryIndexDescription(_message.Message):
     ON_DEMAND_THROUGHPUT_OVERRIDE_FIELD_NUMBER: _builtins.int
     WARM_THROUGHPUT_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughputOverride:
-        """?"""
+        """Reserved read capacity of the index on the replica. That of the source table's index when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughputOverride:
-        """?"""
+        """Upper bound on the index's on-demand reads on the replica. Absent when none is set for the replica."""
 
     @_builtins.property
     def warm_throughput(self) -> Global___GlobalSecondaryIndexWarmThroughputDescription:
-        """?"""
+        """Rates that the index can serve at once on the replica."""
 
     def __init__(
         self,
@@ -717,17 +747,17 @@ Global___ReplicaGlobalSecondaryIndexDescription: _TypeAlias = ReplicaGlobalSecon
 
 @_typing.final
 class TableClassSummary(_message.Message):
-    """?"""
+    """Price class of a table or a replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_CLASS_FIELD_NUMBER: _builtins.int
     LAST_UPDATE_DATE_TIME_FIELD_NUMBER: _builtins.int
     table_class: _builtins.str
-    """?"""
+    """One of `STANDARD`, `STANDARD_INFREQUENT_ACCESS` (cheaper storage, dearer reads and writes); AWS may add values."""
     @_builtins.property
     def last_update_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time of the latest change of class. Absent when there was none."""
 
     def __init__(
         self,
@@ -747,16 +777,16 @@ Global___TableClassSummary: _TypeAlias = TableClassSummary  # noqa: Y015
 
 @_typing.final
 class GlobalTableWitnessDescription(_message.Message):
-    """?"""
+    """State of the witness of a global table with consistency `STRONG`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     WITNESS_STATUS_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the witness, for example `us-west-2`."""
     witness_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `DELETING`, `ACTIVE`; AWS may add values."""
     def __init__(
         self,
         *,
@@ -780,7 +810,7 @@ Global___GlobalTableWitnessDescription: _TypeAlias = GlobalTableWitnessDescripti
 
 @_typing.final
 class RestoreSummary(_message.Message):
-    """?"""
+    """Origin of a restored table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -789,14 +819,16 @@ class RestoreSummary(_message.Message):
     RESTORE_DATE_TIME_FIELD_NUMBER: _builtins.int
     RESTORE_IN_PROGRESS_FIELD_NUMBER: _builtins.int
     source_backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup from which the table was restored, 37 to 1024 characters. Absent after a restore to a point
+    in time.
+    """
     source_table_arn: _builtins.str
-    """?"""
+    """ARN of the table whose data was restored, 1 to 1024 characters."""
     restore_in_progress: _builtins.bool
-    """?"""
+    """Whether the restore is still under way. Always present."""
     @_builtins.property
     def restore_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Point in time, or time of the backup, whose state was restored. Always present."""
 
     def __init__(
         self,
@@ -827,7 +859,7 @@ Global___RestoreSummary: _TypeAlias = RestoreSummary  # noqa: Y015
 
 @_typing.final
 class SSEDescription(_message.Message):
-    """?"""
+    """Encryption of a table at rest with a KMS key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -836,14 +868,18 @@ class SSEDescription(_message.Message):
     KMS_MASTER_KEY_ARN_FIELD_NUMBER: _builtins.int
     INACCESSIBLE_ENCRYPTION_DATE_TIME_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """?"""
+    """One of `ENABLING`, `ENABLED`, `DISABLING`, `DISABLED`, `UPDATING`; AWS documents only `ENABLED` and `UPDATING`
+    as in use.
+    """
     sse_type: _builtins.str
-    """?"""
+    """One of `AES256`, `KMS`; AWS documents only `KMS` as in use."""
     kms_master_key_arn: _builtins.str
-    """?"""
+    """ARN of the KMS key."""
     @_builtins.property
     def inaccessible_encryption_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which AWS found the KMS key unusable. Absent while it is usable. Seven days after this time AWS starts
+        to archive the table.
+        """
 
     def __init__(
         self,
@@ -874,7 +910,7 @@ Global___SSEDescription: _TypeAlias = SSEDescription  # noqa: Y015
 
 @_typing.final
 class ArchivalSummary(_message.Message):
-    """?"""
+    """When and why AWS archived a table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -882,12 +918,16 @@ class ArchivalSummary(_message.Message):
     ARCHIVAL_REASON_FIELD_NUMBER: _builtins.int
     ARCHIVAL_BACKUP_ARN_FIELD_NUMBER: _builtins.int
     archival_reason: _builtins.str
-    """?"""
+    """So far only `INACCESSIBLE_ENCRYPTION_CREDENTIALS`: the KMS key was unusable for more than seven days. AWS may
+    add values.
+    """
     archival_backup_arn: _builtins.str
-    """?"""
+    """ARN of the backup that holds the table's data, 37 to 1024 characters, if the reason produced one. The archived
+    table must be deleted before a restore under its name.
+    """
     @_builtins.property
     def archival_date_time(self) -> _timestamp_pb2.Timestamp:
-        """?"""
+        """Time at which AWS began to archive the table."""
 
     def __init__(
         self,
@@ -913,7 +953,7 @@ Global___ArchivalSummary: _TypeAlias = ArchivalSummary  # noqa: Y015
 
 @_typing.final
 class VectorIndexDescription(_message.Message):
-    """?"""
+    """State and settings of a vector index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -929,32 +969,32 @@ class VectorIndexDescription(_message.Message):
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     INDEX_ARN_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters."""
     dimensions: _builtins.int
-    """?"""
+    """Number of elements of every vector."""
     distance_function: _builtins.str
-    """?"""
+    """Measure of similarity. One of `COSINE`, `DOT_PRODUCT`, `EUCLIDEAN`; AWS may add values."""
     index_status: _builtins.str
-    """?"""
+    """One of `CREATING`, `UPDATING`, `DELETING`, `ACTIVE`; AWS may add values. Searches need `ACTIVE`."""
     backfilling: _builtins.bool
-    """?"""
+    """Whether AWS is filling the index from the table. Searches may miss items until it is done."""
     index_size_bytes: _builtins.int
-    """?"""
+    """Size of the index in bytes. AWS refreshes it about every six hours."""
     item_count: _builtins.int
-    """?"""
+    """Number of items in the index. AWS refreshes it about every six hours."""
     index_arn: _builtins.str
-    """?"""
+    """ARN of the index."""
     @_builtins.property
     def search_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.SearchSchemaElement]:
-        """?"""
+        """Partition key and filter attributes of the index. Empty when there are none."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes that a search can return besides the keys."""
 
     @_builtins.property
     def vector_attribute(self) -> _schema_pb2.VectorAttributeDefinition:
-        """?"""
+        """Attribute that holds the vectors."""
 
     def __init__(
         self,

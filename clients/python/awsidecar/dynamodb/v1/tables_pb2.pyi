@@ -23,7 +23,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateTableRequest(_message.Message):
-    """?"""
+    """Creates a table. AWS answers while the table is still `CREATING`; it takes reads and writes once DescribeTable
+    says `ACTIVE`. Only one table with secondary indexes can be created at a time.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -46,62 +48,80 @@ class CreateTableRequest(_message.Message):
     GLOBAL_TABLE_SETTINGS_REPLICATION_MODE_FIELD_NUMBER: _builtins.int
     VECTOR_INDEXES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the new table, 1 to 1024 characters; a name has 3 to 255 characters of `[a-zA-Z0-9_.-]`.
+    Required. A name in use in the Region gives FAILED_PRECONDITION (ResourceInUseException).
+    """
     billing_mode: _builtins.str
-    """?"""
+    """One of `PROVISIONED` (reserved capacity), `PAY_PER_REQUEST` (on-demand). `PROVISIONED` when absent."""
     table_class: _builtins.str
-    """?"""
+    """Price class. One of `STANDARD`, `STANDARD_INFREQUENT_ACCESS` (cheaper storage, dearer reads and writes).
+    `STANDARD` when absent.
+    """
     deletion_protection_enabled: _builtins.bool
-    """?"""
+    """True makes DeleteTable fail with INVALID_ARGUMENT (ValidationException) until it is switched off. False when
+    absent.
+    """
     resource_policy: _builtins.str
-    """?"""
+    """Resource-based policy to attach, as JSON text of up to 20 KB, white space included. None when absent. The
+    caller also needs permission for PutResourcePolicy.
+    """
     global_table_source_arn: _builtins.str
-    """?"""
+    """ARN of a table in another account, 1 to 1024 characters, of which the new table becomes a replica."""
     global_table_settings_replication_mode: _builtins.str
-    """?"""
+    """Whether settings follow the other replicas. One of `ENABLED`, `DISABLED`, `ENABLED_WITH_OVERRIDES`. A replica
+    across accounts must say `ENABLED`; within one account AWS sets `ENABLED_WITH_OVERRIDES`.
+    """
     @_builtins.property
     def attribute_definitions(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.AttributeDefinition]:
-        """?"""
+        """Types of all key attributes, those of the table and of its indexes, and of no others. AWS demands it unless
+        `global_table_source_arn` is set.
+        """
 
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Primary key: one `HASH` attribute, optionally followed by one `RANGE` attribute. It cannot be changed later.
+        AWS demands it unless `global_table_source_arn` is set.
+        """
 
     @_builtins.property
     def local_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.LocalSecondaryIndex]:
-        """?"""
+        """Local secondary indexes, at most 5; they need a table with a sort key. None when empty, and none can be added
+        later.
+        """
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.GlobalSecondaryIndex]:
-        """?"""
+        """Global secondary indexes, at most 20 unless AWS raised the quota. None when empty."""
 
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Reserved capacity of the table. AWS demands it with `PROVISIONED` and refuses it with `PAY_PER_REQUEST`
+        (INVALID_ARGUMENT).
+        """
 
     @_builtins.property
     def stream_specification(self) -> _schema_pb2.StreamSpecification:
-        """?"""
+        """Change stream of the table. No stream when absent."""
 
     @_builtins.property
     def sse_specification(self) -> _schema_pb2.SSESpecification:
-        """?"""
+        """Key that encrypts the table at rest. A key owned by AWS when absent."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_tags_pb2.Tag]:
-        """?"""
+        """Tags of the new table, at most 50. None when empty."""
 
     @_builtins.property
     def warm_throughput(self) -> _schema_pb2.WarmThroughput:
-        """?"""
+        """Rates that the table can serve at once from the start. AWS chooses them when absent."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Upper bounds for an on-demand table. Unbounded when absent."""
 
     @_builtins.property
     def vector_indexes(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.VectorIndex]:
-        """?"""
+        """Vector indexes; they need billing mode `PAY_PER_REQUEST`. None when empty."""
 
     def __init__(
         self,
@@ -162,14 +182,14 @@ Global___CreateTableRequest: _TypeAlias = CreateTableRequest  # noqa: Y015
 
 @_typing.final
 class CreateTableResponse(_message.Message):
-    """?"""
+    """The table as AWS began to create it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_description(self) -> _table_description_pb2.TableDescription:
-        """?"""
+        """Description of the new table, with `table_status` `CREATING`."""
 
     def __init__(
         self,
@@ -186,13 +206,17 @@ Global___CreateTableResponse: _TypeAlias = CreateTableResponse  # noqa: Y015
 
 @_typing.final
 class DescribeTableRequest(_message.Message):
-    """?"""
+    """Asks for the state and settings of one table. The read is eventually consistent: a table created moments ago may
+    still give NOT_FOUND.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is
+    none.
+    """
     def __init__(
         self,
         *,
@@ -210,14 +234,14 @@ Global___DescribeTableRequest: _TypeAlias = DescribeTableRequest  # noqa: Y015
 
 @_typing.final
 class DescribeTableResponse(_message.Message):
-    """?"""
+    """State and settings of one table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table(self) -> _table_description_pb2.TableDescription:
-        """?"""
+        """Description of the table."""
 
     def __init__(
         self,
@@ -234,7 +258,12 @@ Global___DescribeTableResponse: _TypeAlias = DescribeTableResponse  # noqa: Y015
 
 @_typing.final
 class UpdateTableRequest(_message.Message):
-    """?"""
+    """Changes settings of one table; what is absent or empty stays as it is. AWS answers while the change is under way
+    (`UPDATING`); another change before the table is `ACTIVE` again gives FAILED_PRECONDITION
+    (ResourceInUseException).
+    A call can do only one of these: change provisioned capacity, create an index, delete an index, change
+    disassociation protection, disassociate a replica.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -256,58 +285,74 @@ class UpdateTableRequest(_message.Message):
     DISASSOCIATION_PROTECTION_ENABLED_FIELD_NUMBER: _builtins.int
     VECTOR_INDEX_UPDATES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is
+    none.
+    """
     billing_mode: _builtins.str
-    """?"""
+    """One of `PROVISIONED` (reserved capacity), `PAY_PER_REQUEST` (on-demand). AWS limits how often a table may
+    switch to `PAY_PER_REQUEST` within 24 hours.
+    """
     table_class: _builtins.str
-    """?"""
+    """New price class. One of `STANDARD`, `STANDARD_INFREQUENT_ACCESS`. AWS allows two changes in 30 days."""
     deletion_protection_enabled: _builtins.bool
-    """?"""
+    """True makes DeleteTable fail with INVALID_ARGUMENT (ValidationException), false allows it again."""
     multi_region_consistency: _builtins.str
-    """?"""
+    """Consistency of a global table, fixed by the call that creates its first replicas and valid only there. One of
+    `EVENTUAL` (the default), `STRONG`.
+    """
     global_table_settings_replication_mode: _builtins.str
-    """?"""
+    """Whether a table in a single Region may become the source of a global table across accounts. One of `ENABLED`,
+    `DISABLED`, `ENABLED_WITH_OVERRIDES`; only the first two can be set here.
+    """
     disassociation_protection_enabled: _builtins.bool
-    """?"""
+    """Whether AWS refuses to disassociate the replica in this Region; for global tables with consistency `EVENTUAL`.
+    True for a new replica. Cannot be combined with any other change.
+    """
     @_builtins.property
     def attribute_definitions(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.AttributeDefinition]:
-        """?"""
+        """Types of key attributes. A new index needs those of its key here; otherwise empty."""
 
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """New reserved capacity of the table. AWS demands it on a switch to `PROVISIONED`."""
 
     @_builtins.property
     def global_secondary_index_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalSecondaryIndexUpdate]:
-        """?"""
+        """Global secondary indexes to create, change or delete, one action per element. A call can create or delete only
+        one index.
+        """
 
     @_builtins.property
     def stream_specification(self) -> _schema_pb2.StreamSpecification:
-        """?"""
+        """Change stream to switch on or off. INVALID_ARGUMENT (ValidationException) when the table is in that state
+        already.
+        """
 
     @_builtins.property
     def sse_specification(self) -> _schema_pb2.SSESpecification:
-        """?"""
+        """New choice of the key that encrypts the table at rest."""
 
     @_builtins.property
     def replica_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicationGroupUpdate]:
-        """?"""
+        """Replicas to create, change, delete or disassociate, one action per element. For global tables version
+        2019.11.21.
+        """
 
     @_builtins.property
     def global_table_witness_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlobalTableWitnessGroupUpdate]:
-        """?"""
+        """Witness to create or delete, exactly one element. Only for global tables with consistency `STRONG`."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """New upper bounds for an on-demand table."""
 
     @_builtins.property
     def warm_throughput(self) -> _schema_pb2.WarmThroughput:
-        """?"""
+        """New rates that the table can serve at once. They can be raised, not lowered."""
 
     @_builtins.property
     def vector_index_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___VectorIndexUpdate]:
-        """?"""
+        """Vector index to create or delete; a call can do that for only one."""
 
     def __init__(
         self,
@@ -367,14 +412,14 @@ Global___UpdateTableRequest: _TypeAlias = UpdateTableRequest  # noqa: Y015
 
 @_typing.final
 class UpdateTableResponse(_message.Message):
-    """?"""
+    """The table as AWS began to change it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_description(self) -> _table_description_pb2.TableDescription:
-        """?"""
+        """Description of the table, usually with `table_status` `UPDATING`."""
 
     def __init__(
         self,
@@ -391,7 +436,7 @@ Global___UpdateTableResponse: _TypeAlias = UpdateTableResponse  # noqa: Y015
 
 @_typing.final
 class GlobalSecondaryIndexUpdate(_message.Message):
-    """?"""
+    """One action on one global secondary index. Exactly one member is to be set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -400,15 +445,15 @@ class GlobalSecondaryIndexUpdate(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def update(self) -> Global___UpdateGlobalSecondaryIndexAction:
-        """?"""
+        """Changes the capacity of an existing index."""
 
     @_builtins.property
     def create(self) -> Global___CreateGlobalSecondaryIndexAction:
-        """?"""
+        """Adds an index to the table and fills it from the existing items."""
 
     @_builtins.property
     def delete(self) -> Global___DeleteGlobalSecondaryIndexAction:
-        """?"""
+        """Removes an index."""
 
     def __init__(
         self,
@@ -427,7 +472,7 @@ Global___GlobalSecondaryIndexUpdate: _TypeAlias = GlobalSecondaryIndexUpdate  # 
 
 @_typing.final
 class UpdateGlobalSecondaryIndexAction(_message.Message):
-    """?"""
+    """Changes the capacity of an existing global secondary index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -436,18 +481,18 @@ class UpdateGlobalSecondaryIndexAction(_message.Message):
     ON_DEMAND_THROUGHPUT_FIELD_NUMBER: _builtins.int
     WARM_THROUGHPUT_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """New reserved capacity, for a table in billing mode `PROVISIONED`."""
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """New upper bounds, for an on-demand table."""
 
     @_builtins.property
     def warm_throughput(self) -> _schema_pb2.WarmThroughput:
-        """?"""
+        """New rates that the index can serve at once. They can be raised, not lowered."""
 
     def __init__(
         self,
@@ -469,7 +514,7 @@ Global___UpdateGlobalSecondaryIndexAction: _TypeAlias = UpdateGlobalSecondaryInd
 
 @_typing.final
 class CreateGlobalSecondaryIndexAction(_message.Message):
-    """?"""
+    """Adds a global secondary index to an existing table. The request's `attribute_definitions` must declare its key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -480,26 +525,28 @@ class CreateGlobalSecondaryIndexAction(_message.Message):
     ON_DEMAND_THROUGHPUT_FIELD_NUMBER: _builtins.int
     WARM_THROUGHPUT_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, unique within the table, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     @_builtins.property
     def key_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.KeySchemaElement]:
-        """?"""
+        """Key of the index: up to 4 `HASH` attributes, then up to 4 `RANGE` attributes. Required."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes that the index holds besides its keys. Required."""
 
     @_builtins.property
     def provisioned_throughput(self) -> _schema_pb2.ProvisionedThroughput:
-        """?"""
+        """Capacity of the index. AWS demands it when the table is `PROVISIONED` and refuses it when the table is
+        on-demand (INVALID_ARGUMENT).
+        """
 
     @_builtins.property
     def on_demand_throughput(self) -> _schema_pb2.OnDemandThroughput:
-        """?"""
+        """Upper bounds for an index of an on-demand table. Unbounded when absent."""
 
     @_builtins.property
     def warm_throughput(self) -> _schema_pb2.WarmThroughput:
-        """?"""
+        """Rates that the index can serve at once from the start. AWS chooses them when absent."""
 
     def __init__(
         self,
@@ -523,13 +570,13 @@ Global___CreateGlobalSecondaryIndexAction: _TypeAlias = CreateGlobalSecondaryInd
 
 @_typing.final
 class DeleteGlobalSecondaryIndexAction(_message.Message):
-    """?"""
+    """Removes a global secondary index from its table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_NAME_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     def __init__(
         self,
         *,
@@ -547,7 +594,7 @@ Global___DeleteGlobalSecondaryIndexAction: _TypeAlias = DeleteGlobalSecondaryInd
 
 @_typing.final
 class ReplicationGroupUpdate(_message.Message):
-    """?"""
+    """One action on one replica of a global table. Exactly one member is to be set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -557,19 +604,22 @@ class ReplicationGroupUpdate(_message.Message):
     DISASSOCIATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateReplicationGroupMemberAction:
-        """?"""
+        """Adds a replica, and so turns a table of a single Region into a global table."""
 
     @_builtins.property
     def update(self) -> Global___UpdateReplicationGroupMemberAction:
-        """?"""
+        """Changes settings of an existing replica."""
 
     @_builtins.property
     def delete(self) -> Global___DeleteReplicationGroupMemberAction:
-        """?"""
+        """Deletes a replica with all its items in that Region."""
 
     @_builtins.property
     def disassociate(self) -> Global___DisassociateReplicationGroupMemberAction:
-        """?"""
+        """Takes the replica of this Region out of the global table and keeps it as a table of its own. It must be the
+        only element of `replica_updates` and the only change in the call; otherwise INVALID_ARGUMENT
+        (ValidationException).
+        """
 
     def __init__(
         self,
@@ -589,7 +639,7 @@ Global___ReplicationGroupUpdate: _TypeAlias = ReplicationGroupUpdate  # noqa: Y0
 
 @_typing.final
 class CreateReplicationGroupMemberAction(_message.Message):
-    """?"""
+    """Adds a replica of the table in another Region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -600,22 +650,24 @@ class CreateReplicationGroupMemberAction(_message.Message):
     GLOBAL_SECONDARY_INDEXES_FIELD_NUMBER: _builtins.int
     TABLE_CLASS_OVERRIDE_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the new replica, for example `eu-west-1`. Required."""
     kms_master_key_id: _builtins.str
-    """?"""
+    """ID, ARN, alias or alias ARN of the replica's KMS key. To be set only when it is not `alias/aws/dynamodb`."""
     table_class_override: _builtins.str
-    """?"""
+    """Price class of the replica. One of `STANDARD`, `STANDARD_INFREQUENT_ACCESS`. That of the source table when
+    absent.
+    """
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughputOverride:
-        """?"""
+        """Reserved read capacity of the replica. That of the source table when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughputOverride:
-        """?"""
+        """Upper bound on the replica's on-demand reads; writes cannot be bounded per replica."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndex]:
-        """?"""
+        """Indexes whose settings differ on the replica. None when empty."""
 
     def __init__(
         self,
@@ -648,7 +700,7 @@ Global___CreateReplicationGroupMemberAction: _TypeAlias = CreateReplicationGroup
 
 @_typing.final
 class ReplicaGlobalSecondaryIndex(_message.Message):
-    """?"""
+    """Settings of a global secondary index on one replica, where they differ from the source table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -656,14 +708,14 @@ class ReplicaGlobalSecondaryIndex(_message.Message):
     PROVISIONED_THROUGHPUT_OVERRIDE_FIELD_NUMBER: _builtins.int
     ON_DEMAND_THROUGHPUT_OVERRIDE_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughputOverride:
-        """?"""
+        """Reserved read capacity of the index on the replica. That of the source table's index when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughputOverride:
-        """?"""
+        """Upper bound on the index's on-demand reads on the replica."""
 
     def __init__(
         self,
@@ -684,7 +736,7 @@ Global___ReplicaGlobalSecondaryIndex: _TypeAlias = ReplicaGlobalSecondaryIndex  
 
 @_typing.final
 class UpdateReplicationGroupMemberAction(_message.Message):
-    """?"""
+    """Changes settings of an existing replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -695,22 +747,24 @@ class UpdateReplicationGroupMemberAction(_message.Message):
     GLOBAL_SECONDARY_INDEXES_FIELD_NUMBER: _builtins.int
     TABLE_CLASS_OVERRIDE_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the replica, for example `eu-west-1`. Required."""
     kms_master_key_id: _builtins.str
-    """?"""
+    """ID, ARN, alias or alias ARN of the replica's KMS key. To be set only when it is not `alias/aws/dynamodb`."""
     table_class_override: _builtins.str
-    """?"""
+    """Price class of the replica. One of `STANDARD`, `STANDARD_INFREQUENT_ACCESS`. That of the source table when
+    absent.
+    """
     @_builtins.property
     def provisioned_throughput_override(self) -> _schema_pb2.ProvisionedThroughputOverride:
-        """?"""
+        """Reserved read capacity of the replica. That of the source table when absent."""
 
     @_builtins.property
     def on_demand_throughput_override(self) -> _schema_pb2.OnDemandThroughputOverride:
-        """?"""
+        """Upper bound on the replica's on-demand reads."""
 
     @_builtins.property
     def global_secondary_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaGlobalSecondaryIndex]:
-        """?"""
+        """Indexes whose settings differ on the replica. None when empty."""
 
     def __init__(
         self,
@@ -743,13 +797,13 @@ Global___UpdateReplicationGroupMemberAction: _TypeAlias = UpdateReplicationGroup
 
 @_typing.final
 class DeleteReplicationGroupMemberAction(_message.Message):
-    """?"""
+    """Deletes a replica with all its items in that Region. The other replicas stay."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the replica, for example `eu-west-1`. Required."""
     def __init__(
         self,
         *,
@@ -767,16 +821,20 @@ Global___DeleteReplicationGroupMemberAction: _TypeAlias = DeleteReplicationGroup
 
 @_typing.final
 class DisassociateReplicationGroupMemberAction(_message.Message):
-    """?"""
+    """Takes the replica of this Region out of its global table; the table and its items stay. The caller also needs
+    permission for DisassociateTableReplica.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     DISASSOCIATION_MODE_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the replica, which must be the Region of the call. Required."""
     disassociation_mode: _builtins.str
-    """?"""
+    """What happens to changes not yet replicated. Required. One of `WAIT_FOR_REPLICATION` (finishes after they are);
+    AWS may add values.
+    """
     def __init__(
         self,
         *,
@@ -800,7 +858,9 @@ Global___DisassociateReplicationGroupMemberAction: _TypeAlias = DisassociateRepl
 
 @_typing.final
 class GlobalTableWitnessGroupUpdate(_message.Message):
-    """?"""
+    """One action on the witness of a global table with consistency `STRONG`, which has one at most. A witness stores
+    replicated changes but serves no reads or writes. Exactly one member is to be set.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -808,11 +868,11 @@ class GlobalTableWitnessGroupUpdate(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateGlobalTableWitnessGroupMemberAction:
-        """?"""
+        """Adds a witness; only in the call that creates the global table."""
 
     @_builtins.property
     def delete(self) -> Global___DeleteGlobalTableWitnessGroupMemberAction:
-        """?"""
+        """Removes the witness; only together with a replica, which leaves a table of a single Region."""
 
     def __init__(
         self,
@@ -830,13 +890,16 @@ Global___GlobalTableWitnessGroupUpdate: _TypeAlias = GlobalTableWitnessGroupUpda
 
 @_typing.final
 class CreateGlobalTableWitnessGroupMemberAction(_message.Message):
-    """?"""
+    """Adds a witness to a new global table with consistency `STRONG`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the witness. Required. It holds no replica and lies in the same set as the replicas: (`us-east-1`,
+    `us-east-2`, `us-west-2`), (`eu-west-1`, `eu-west-2`, `eu-west-3`, `eu-central-1`) or (`ap-northeast-1`,
+    `ap-northeast-2`, `ap-northeast-3`).
+    """
     def __init__(
         self,
         *,
@@ -854,13 +917,13 @@ Global___CreateGlobalTableWitnessGroupMemberAction: _TypeAlias = CreateGlobalTab
 
 @_typing.final
 class DeleteGlobalTableWitnessGroupMemberAction(_message.Message):
-    """?"""
+    """Removes the witness of a global table. A replica must be removed in the same call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_NAME_FIELD_NUMBER: _builtins.int
     region_name: _builtins.str
-    """?"""
+    """Region of the witness. Required."""
     def __init__(
         self,
         *,
@@ -878,7 +941,7 @@ Global___DeleteGlobalTableWitnessGroupMemberAction: _TypeAlias = DeleteGlobalTab
 
 @_typing.final
 class VectorIndexUpdate(_message.Message):
-    """?"""
+    """One action on one vector index. Exactly one member is to be set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -886,11 +949,11 @@ class VectorIndexUpdate(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateVectorIndexAction:
-        """?"""
+        """Adds a vector index to the table and fills it from the existing items."""
 
     @_builtins.property
     def delete(self) -> Global___DeleteVectorIndexAction:
-        """?"""
+        """Removes a vector index."""
 
     def __init__(
         self,
@@ -908,7 +971,7 @@ Global___VectorIndexUpdate: _TypeAlias = VectorIndexUpdate  # noqa: Y015
 
 @_typing.final
 class CreateVectorIndexAction(_message.Message):
-    """?"""
+    """Adds a vector index to an existing table, which must be in billing mode `PAY_PER_REQUEST`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -919,22 +982,24 @@ class CreateVectorIndexAction(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DISTANCE_FUNCTION_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, unique within the table, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     dimensions: _builtins.int
-    """?"""
+    """Number of elements of every vector, 1 to 4096. Required. Search vectors must have the same number."""
     distance_function: _builtins.str
-    """?"""
+    """Measure of similarity. Required. One of `COSINE`, `DOT_PRODUCT`, `EUCLIDEAN`; for `DOT_PRODUCT` a higher score
+    is closer, for the others a lower one.
+    """
     @_builtins.property
     def vector_attribute(self) -> _schema_pb2.VectorAttributeDefinition:
-        """?"""
+        """Attribute that holds the vectors. Required. Indexes on the same attribute must agree on `dimensions`."""
 
     @_builtins.property
     def search_schema(self) -> _containers.RepeatedCompositeFieldContainer[_schema_pb2.SearchSchemaElement]:
-        """?"""
+        """Partition key and filter attributes of the index. An index without either when empty."""
 
     @_builtins.property
     def projection(self) -> _schema_pb2.Projection:
-        """?"""
+        """Attributes that a search can return besides the keys. Required."""
 
     def __init__(
         self,
@@ -967,13 +1032,13 @@ Global___CreateVectorIndexAction: _TypeAlias = CreateVectorIndexAction  # noqa: 
 
 @_typing.final
 class DeleteVectorIndexAction(_message.Message):
-    """?"""
+    """Removes a vector index from its table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_NAME_FIELD_NUMBER: _builtins.int
     index_name: _builtins.str
-    """?"""
+    """Name of the index, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required."""
     def __init__(
         self,
         *,
@@ -991,13 +1056,17 @@ Global___DeleteVectorIndexAction: _TypeAlias = DeleteVectorIndexAction  # noqa: 
 
 @_typing.final
 class DeleteTableRequest(_message.Message):
-    """?"""
+    """Deletes a table with its items and indexes. AWS answers while the table is still `DELETING`; a further call in
+    that state succeeds.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is
+    none; FAILED_PRECONDITION (ResourceInUseException) while it is `CREATING` or `UPDATING`.
+    """
     def __init__(
         self,
         *,
@@ -1015,14 +1084,14 @@ Global___DeleteTableRequest: _TypeAlias = DeleteTableRequest  # noqa: Y015
 
 @_typing.final
 class DeleteTableResponse(_message.Message):
-    """?"""
+    """The table as AWS began to delete it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table_description(self) -> _table_description_pb2.TableDescription:
-        """?"""
+        """Last description of the table, with `table_status` `DELETING`."""
 
     def __init__(
         self,
@@ -1039,16 +1108,18 @@ Global___DeleteTableResponse: _TypeAlias = DeleteTableResponse  # noqa: Y015
 
 @_typing.final
 class ListTablesRequest(_message.Message):
-    """?"""
+    """Asks for one page of the names of the account's tables in the Region of the call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXCLUSIVE_START_TABLE_NAME_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     exclusive_start_table_name: _builtins.str
-    """?"""
+    """Name after which the page starts: `last_evaluated_table_name` of the previous page, 3 to 255 characters of
+    `[a-zA-Z0-9_.-]`. The first page when absent.
+    """
     limit: _builtins.int
-    """?"""
+    """Maximum number of names on the page, 1 to 100. 100 when absent."""
     def __init__(
         self,
         *,
@@ -1072,17 +1143,17 @@ Global___ListTablesRequest: _TypeAlias = ListTablesRequest  # noqa: Y015
 
 @_typing.final
 class ListTablesResponse(_message.Message):
-    """?"""
+    """One page of table names."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAMES_FIELD_NUMBER: _builtins.int
     LAST_EVALUATED_TABLE_NAME_FIELD_NUMBER: _builtins.int
     last_evaluated_table_name: _builtins.str
-    """?"""
+    """Last name on this page, from which the next page continues. Absent on the last page."""
     @_builtins.property
     def table_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Names on this page, at most 100. Empty when the account has no tables in the Region."""
 
     def __init__(
         self,

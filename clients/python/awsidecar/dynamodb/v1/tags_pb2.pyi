@@ -20,16 +20,20 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Tag(_message.Message):
-    """?"""
+    """A label on a table or another DynamoDB resource, usable for cost allocation and access policies. A resource takes
+    up to 50 of the caller's own; tags that AWS assigns are not counted.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """?"""
+    """Name of the tag, 1 to 128 characters, case-sensitive and unique within the resource. Required. The prefix
+    `aws:` is reserved for AWS.
+    """
     value: _builtins.str
-    """?"""
+    """Content of the tag, up to 256 characters, case-sensitive. Required, but may be empty."""
     def __init__(
         self,
         *,
@@ -53,17 +57,17 @@ Global___Tag: _TypeAlias = Tag  # noqa: Y015
 
 @_typing.final
 class TagResourceRequest(_message.Message):
-    """?"""
+    """Adds tags to a resource. A tag whose key exists already gets the new value; all others stay."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCE_ARN_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     resource_arn: _builtins.str
-    """?"""
+    """ARN of the resource, 1 to 1283 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is none."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tag]:
-        """?"""
+        """Tags to set. Required, at least one. A resource may have 50 in all."""
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ Global___TagResourceRequest: _TypeAlias = TagResourceRequest  # noqa: Y015
 
 @_typing.final
 class TagResourceResponse(_message.Message):
-    """?"""
+    """Empty. ListTagsOfResource may take a few seconds to show the change."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -100,17 +104,17 @@ Global___TagResourceResponse: _TypeAlias = TagResourceResponse  # noqa: Y015
 
 @_typing.final
 class UntagResourceRequest(_message.Message):
-    """?"""
+    """Removes tags from a resource by their keys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCE_ARN_FIELD_NUMBER: _builtins.int
     TAG_KEYS_FIELD_NUMBER: _builtins.int
     resource_arn: _builtins.str
-    """?"""
+    """ARN of the resource, 1 to 1283 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is none."""
     @_builtins.property
     def tag_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """?"""
+        """Keys of the tags to remove, each 1 to 128 characters. Required, at least one."""
 
     def __init__(
         self,
@@ -130,7 +134,7 @@ Global___UntagResourceRequest: _TypeAlias = UntagResourceRequest  # noqa: Y015
 
 @_typing.final
 class UntagResourceResponse(_message.Message):
-    """?"""
+    """Empty. ListTagsOfResource may take a few seconds to show the change."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -147,16 +151,16 @@ Global___UntagResourceResponse: _TypeAlias = UntagResourceResponse  # noqa: Y015
 
 @_typing.final
 class ListTagsOfResourceRequest(_message.Message):
-    """?"""
+    """Asks for one page of a resource's tags. The read is eventually consistent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCE_ARN_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     resource_arn: _builtins.str
-    """?"""
+    """ARN of the resource, 1 to 1283 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is none."""
     next_token: _builtins.str
-    """?"""
+    """`next_token` of the previous page, unchanged. The first page when absent."""
     def __init__(
         self,
         *,
@@ -180,17 +184,17 @@ Global___ListTagsOfResourceRequest: _TypeAlias = ListTagsOfResourceRequest  # no
 
 @_typing.final
 class ListTagsOfResourceResponse(_message.Message):
-    """?"""
+    """One page of a resource's tags."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TAGS_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     next_token: _builtins.str
-    """?"""
+    """Token for the next page. Absent on the last page."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tag]:
-        """?"""
+        """Tags on this page. A resource without tags gives an empty list."""
 
     def __init__(
         self,

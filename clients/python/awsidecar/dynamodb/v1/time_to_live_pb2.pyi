@@ -18,17 +18,21 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class UpdateTimeToLiveRequest(_message.Message):
-    """?"""
+    """Switches the automatic deletion of expired items on or off for one table. The change takes up to an hour, in
+    which another one for the same table fails with INVALID_ARGUMENT (ValidationException).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_SPECIFICATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is
+    none.
+    """
     @_builtins.property
     def time_to_live_specification(self) -> Global___TimeToLiveSpecification:
-        """?"""
+        """New setting. Required."""
 
     def __init__(
         self,
@@ -48,14 +52,14 @@ Global___UpdateTimeToLiveRequest: _TypeAlias = UpdateTimeToLiveRequest  # noqa: 
 
 @_typing.final
 class UpdateTimeToLiveResponse(_message.Message):
-    """?"""
+    """The setting that the table will have."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_TO_LIVE_SPECIFICATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_to_live_specification(self) -> Global___TimeToLiveSpecification:
-        """?"""
+        """Setting as AWS accepted it; DescribeTimeToLive tells when it is in effect."""
 
     def __init__(
         self,
@@ -72,16 +76,19 @@ Global___UpdateTimeToLiveResponse: _TypeAlias = UpdateTimeToLiveResponse  # noqa
 
 @_typing.final
 class TimeToLiveSpecification(_message.Message):
-    """?"""
+    """Whether expired items are deleted, and the attribute that tells when an item expires."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENABLED_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_NAME_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
-    """?"""
+    """True to switch the deletion on, false to switch it off. Required."""
     attribute_name: _builtins.str
-    """?"""
+    """Attribute with the expiry time, 1 to 255 characters. Required, also to switch off. Its value is a number of
+    seconds since 1970-01-01 UTC; items with another type there, or with a time more than five years past, are not
+    deleted.
+    """
     def __init__(
         self,
         *,
@@ -105,13 +112,15 @@ Global___TimeToLiveSpecification: _TypeAlias = TimeToLiveSpecification  # noqa: 
 
 @_typing.final
 class DescribeTimeToLiveRequest(_message.Message):
-    """?"""
+    """Asks for the expiry setting of one table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required. NOT_FOUND (ResourceNotFoundException) when there is
+    none.
+    """
     def __init__(
         self,
         *,
@@ -129,14 +138,14 @@ Global___DescribeTimeToLiveRequest: _TypeAlias = DescribeTimeToLiveRequest  # no
 
 @_typing.final
 class DescribeTimeToLiveResponse(_message.Message):
-    """?"""
+    """The expiry setting of one table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_TO_LIVE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_to_live_description(self) -> Global___TimeToLiveDescription:
-        """?"""
+        """Current state of the setting."""
 
     def __init__(
         self,
@@ -153,16 +162,18 @@ Global___DescribeTimeToLiveResponse: _TypeAlias = DescribeTimeToLiveResponse  # 
 
 @_typing.final
 class TimeToLiveDescription(_message.Message):
-    """?"""
+    """State of a table's expiry setting. Deletion lags: expired items usually go within two days and are still returned
+    by reads until then.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_TO_LIVE_STATUS_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_NAME_FIELD_NUMBER: _builtins.int
     time_to_live_status: _builtins.str
-    """?"""
+    """One of `ENABLING`, `ENABLED`, `DISABLING`, `DISABLED`; AWS may add values."""
     attribute_name: _builtins.str
-    """?"""
+    """Attribute with the expiry time, 1 to 255 characters. Absent when the status is `DISABLED`."""
     def __init__(
         self,
         *,

@@ -22,17 +22,21 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class TransactGetItemsRequest(_message.Message):
-    """?"""
+    """Asks for up to 100 items of one account and region, read as one consistent snapshot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSACT_ITEMS_FIELD_NUMBER: _builtins.int
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL`; any other value is INVALID_ARGUMENT.
+    Says whether `consumed_capacity` is returned.
+    """
     @_builtins.property
     def transact_items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactGetItem]:
-        """?"""
+        """Items to read, 1 to 100 with 4 MB in total. Required. The call fails as a whole, with ABORTED
+        (TransactionCanceledException) when one of them is being written to.
+        """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ Global___TransactGetItemsRequest: _TypeAlias = TransactGetItemsRequest  # noqa: 
 
 @_typing.final
 class TransactGetItemsResponse(_message.Message):
-    """?"""
+    """Carries the items of the snapshot, by position."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,11 +64,11 @@ class TransactGetItemsResponse(_message.Message):
     RESPONSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def consumed_capacity(self) -> _containers.RepeatedCompositeFieldContainer[_capacity_pb2.ConsumedCapacity]:
-        """?"""
+        """Read capacity by table. Empty unless `return_consumed_capacity` is `TOTAL`."""
 
     @_builtins.property
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemResponse]:
-        """?"""
+        """One entry for each of `transact_items`, in the same order; the entry of a missing item has no `item`."""
 
     def __init__(
         self,
@@ -82,14 +86,14 @@ Global___TransactGetItemsResponse: _TypeAlias = TransactGetItemsResponse  # noqa
 
 @_typing.final
 class TransactGetItem(_message.Message):
-    """?"""
+    """Names one item of a read transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def get(self) -> Global___Get:
-        """?"""
+        """Table and key of the item, and what to return of it. Required."""
 
     def __init__(
         self,
@@ -106,7 +110,7 @@ Global___TransactGetItem: _TypeAlias = TransactGetItem  # noqa: Y015
 
 @_typing.final
 class Get(_message.Message):
-    """?"""
+    """Reads one item within TransactGetItems, at two read units per 4 KB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -156,16 +160,23 @@ class Get(_message.Message):
     PROJECTION_EXPRESSION_FIELD_NUMBER: _builtins.int
     EXPRESSION_ATTRIBUTE_NAMES_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     projection_expression: _builtins.str
-    """?"""
+    """Attributes or document paths to return, separated by commas, up to 4 KB; what the item lacks is left out.
+    Absent, all attributes are returned. Saves transfer, not read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in `projection_expression`, for reserved words and special
+        characters. A placeholder has up to 255 bytes; one that the expression does not use is INVALID_ARGUMENT.
+        Empty means absent.
+        """
 
     def __init__(
         self,
@@ -192,14 +203,16 @@ Global___Get: _TypeAlias = Get  # noqa: Y015
 
 @_typing.final
 class ItemResponse(_message.Message):
-    """?"""
+    """Carries one item of a transaction's result, by position."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """What was found, reduced to the projected attributes. Absent when there is no item to return; empty when
+        the item exists but has none of the projected attributes.
+        """
 
     def __init__(
         self,
@@ -216,7 +229,7 @@ Global___ItemResponse: _TypeAlias = ItemResponse  # noqa: Y015
 
 @_typing.final
 class TransactWriteItemsRequest(_message.Message):
-    """?"""
+    """Asks for up to 100 writes and checks that all happen or none does, in one account and region."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -225,14 +238,23 @@ class TransactWriteItemsRequest(_message.Message):
     RETURN_ITEM_COLLECTION_METRICS_FIELD_NUMBER: _builtins.int
     CLIENT_REQUEST_TOKEN_FIELD_NUMBER: _builtins.int
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
+    much of `consumed_capacity` is returned.
+    """
     return_item_collection_metrics: _builtins.str
-    """?"""
+    """One of `NONE` (default), `SIZE`. With `SIZE`, the response estimates the size of each item collection written
+    to, if the table has a local secondary index.
+    """
     client_request_token: _builtins.str
-    """?"""
+    """Idempotency token, 1 to 36 characters; make it once, before any retry. For 10 minutes after the call completes,
+    a repeat changes nothing; with another body it is INVALID_ARGUMENT (IdempotentParameterMismatchException).
+    Without it, a repeated call is a new transaction.
+    """
     @_builtins.property
     def transact_items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactWriteItem]:
-        """?"""
+        """Actions, 1 to 100, on items of 4 MB in total. Required. No two may touch the same item (INVALID_ARGUMENT), and
+        one that fails cancels all with ABORTED (TransactionCanceledException).
+        """
 
     def __init__(
         self,
@@ -263,7 +285,7 @@ Global___TransactWriteItemsRequest: _TypeAlias = TransactWriteItemsRequest  # no
 
 @_typing.final
 class TransactWriteItemsResponse(_message.Message):
-    """?"""
+    """Confirms that every action of the transaction is stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -292,11 +314,15 @@ class TransactWriteItemsResponse(_message.Message):
     ITEM_COLLECTION_METRICS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def consumed_capacity(self) -> _containers.RepeatedCompositeFieldContainer[_capacity_pb2.ConsumedCapacity]:
-        """?"""
+        """Capacity the transaction consumed; a repeat with the same token reports read units instead. Empty unless
+        `return_consumed_capacity` asked for it.
+        """
 
     @_builtins.property
     def item_collection_metrics(self) -> _containers.MessageMap[_builtins.str, _capacity_pb2.ItemCollectionMetricsList]:
-        """?"""
+        """Size estimates of the item collections written to, by table. Empty unless `return_item_collection_metrics`
+        is `SIZE` and a table has a local secondary index.
+        """
 
     def __init__(
         self,
@@ -314,7 +340,7 @@ Global___TransactWriteItemsResponse: _TypeAlias = TransactWriteItemsResponse  # 
 
 @_typing.final
 class TransactWriteItem(_message.Message):
-    """?"""
+    """Holds one action of a write transaction. Exactly one member must be set, else INVALID_ARGUMENT."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -324,19 +350,19 @@ class TransactWriteItem(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def condition_check(self) -> Global___ConditionCheck:
-        """?"""
+        """Tests an item without changing it."""
 
     @_builtins.property
     def put(self) -> Global___Put:
-        """?"""
+        """Creates or replaces an item."""
 
     @_builtins.property
     def delete(self) -> Global___Delete:
-        """?"""
+        """Deletes an item."""
 
     @_builtins.property
     def update(self) -> Global___Update:
-        """?"""
+        """Changes attributes of an item, or creates it."""
 
     def __init__(
         self,
@@ -356,7 +382,7 @@ Global___TransactWriteItem: _TypeAlias = TransactWriteItem  # noqa: Y015
 
 @_typing.final
 class ConditionCheck(_message.Message):
-    """?"""
+    """Tests one item without changing it; a failed test cancels the whole transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -429,22 +455,30 @@ class ConditionCheck(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the item, else the whole transaction is cancelled with ABORTED. Up to 4 KB. Required."""
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the matching reason of the error detail `awsidecar.errors.v1.TransactionCanceled`. Costs no read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -477,7 +511,7 @@ Global___ConditionCheck: _TypeAlias = ConditionCheck  # noqa: Y015
 
 @_typing.final
 class Put(_message.Message):
-    """?"""
+    """Creates an item within TransactWriteItems, or replaces as a whole the one with the same key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -550,22 +584,32 @@ class Put(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the put, else the whole transaction is cancelled with ABORTED. Up to 4 KB. Absent, the put
+    is unconditional.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the matching reason of the error detail `awsidecar.errors.v1.TransactionCanceled`. Costs no read units.
+    """
     @_builtins.property
     def item(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All attributes by name, including the whole primary key. Required. Up to 400 KB, names included; index keys
+        must have the types of the table's attribute definitions, else INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -598,7 +642,7 @@ Global___Put: _TypeAlias = Put  # noqa: Y015
 
 @_typing.final
 class Delete(_message.Message):
-    """?"""
+    """Deletes one item within TransactWriteItems; a missing item is no error."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -671,22 +715,32 @@ class Delete(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the delete, else the whole transaction is cancelled with ABORTED. Up to 4 KB. Absent, the delete
+    is unconditional.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the matching reason of the error detail `awsidecar.errors.v1.TransactionCanceled`. Costs no read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,
@@ -719,7 +773,7 @@ Global___Delete: _TypeAlias = Delete  # noqa: Y015
 
 @_typing.final
 class Update(_message.Message):
-    """?"""
+    """Changes attributes of one item within TransactWriteItems, or creates the item if its key is new."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -793,24 +847,36 @@ class Update(_message.Message):
     EXPRESSION_ATTRIBUTE_VALUES_FIELD_NUMBER: _builtins.int
     RETURN_VALUES_ON_CONDITION_CHECK_FAILURE_FIELD_NUMBER: _builtins.int
     update_expression: _builtins.str
-    """?"""
+    """Changes to make, as `SET`, `REMOVE`, `ADD` and `DELETE` clauses, each at most once; up to 4 KB. Required. Key
+    attributes cannot change (INVALID_ARGUMENT).
+    """
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     condition_expression: _builtins.str
-    """?"""
+    """Must hold for the update, else the whole transaction is cancelled with ABORTED. Up to 4 KB. Absent, the update
+    is unconditional.
+    """
     return_values_on_condition_check_failure: _builtins.str
-    """?"""
+    """One of `NONE` (default), `ALL_OLD`. With `ALL_OLD`, a failed condition returns the item as it stands in
+    the matching reason of the error detail `awsidecar.errors.v1.TransactionCanceled`. Costs no read units.
+    """
     @_builtins.property
     def key(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """All primary key attributes: the partition key, and the sort key if the table has one. Required. Anything
+        missing, extra or of the wrong type is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SearchVectorsRequest(_message.Message):
-    """?"""
+    """Asks for the items whose indexed vectors are most similar to a given one. There is no paging."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -77,28 +77,38 @@ class SearchVectorsRequest(_message.Message):
     SEARCH_CONDITION_EXPRESSION_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
-    """?"""
+    """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
-    """?"""
+    """Name of the vector index, 3 to 255 characters of `[a-zA-Z0-9_.-]`. Required. The index must be `ACTIVE`."""
     return_consumed_capacity: _builtins.str
-    """?"""
+    """One of `NONE` (default), `TOTAL`, `INDEXES`. Says whether `consumed_capacity` is returned."""
     projection_expression: _builtins.str
-    """?"""
+    """Attributes to return, separated by commas; only those projected into the index can be had. Absent, all
+    of them are returned.
+    """
     search_condition_expression: _builtins.str
-    """?"""
+    """Keeps only items that match, by equality (`=`) on top-level attributes that the index's search schema names as
+    `HASH` or `INLINE_FILTER`. Absent, nothing is filtered.
+    """
     top_k: _builtins.int
-    """?"""
+    """Most results to return, at least 1. Required."""
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """?"""
+        """Attribute names behind the `#` placeholders in the expressions, such as `#s` for the reserved word `Status`. A
+        placeholder has up to 255 bytes; one that no expression uses is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def expression_attribute_values(self) -> _containers.MessageMap[_builtins.str, _attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Values behind the `:` placeholders in the expressions, such as `:min`. A placeholder has up to 255 bytes; one
+        that no expression uses, or that is used but not given, is INVALID_ARGUMENT. Empty means absent.
+        """
 
     @_builtins.property
     def search_vector(self) -> _containers.RepeatedCompositeFieldContainer[_attribute_value_pb2.AttributeValue]:
-        """?"""
+        """Vector to compare with, 1 to 4096 numbers (`n`) that fit 32-bit floats. Required. The length must equal
+        the index's dimensions, else INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -146,7 +156,7 @@ Global___SearchVectorsRequest: _TypeAlias = SearchVectorsRequest  # noqa: Y015
 
 @_typing.final
 class SearchVectorsResponse(_message.Message):
-    """?"""
+    """Carries the most similar items."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -154,11 +164,13 @@ class SearchVectorsResponse(_message.Message):
     SEARCH_RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def consumed_capacity(self) -> _capacity_pb2.VectorCapacity:
-        """?"""
+        """Bytes the search consumed, in `vector_search_request_bytes`.
+        Absent unless `return_consumed_capacity` asked for it.
+        """
 
     @_builtins.property
     def search_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchResultItem]:
-        """?"""
+        """Up to `top_k` items, the most similar first. Empty when nothing matches."""
 
     def __init__(
         self,
@@ -176,17 +188,19 @@ Global___SearchVectorsResponse: _TypeAlias = SearchVectorsResponse  # noqa: Y015
 
 @_typing.final
 class SearchResultItem(_message.Message):
-    """?"""
+    """Carries one item that a search found, with its similarity."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEM_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """?"""
+    """Similarity by the index's distance function: `COSINE`, 0 (same direction) to 2 (opposite), and `EUCLIDEAN`,
+    a distance, are better when lower; `DOT_PRODUCT` is better when higher.
+    """
     @_builtins.property
     def item(self) -> _attribute_value_pb2.Item:
-        """?"""
+        """What was found, reduced to the attributes asked for and projected into the index."""
 
     def __init__(
         self,

@@ -78,7 +78,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOKEN_REJECTED: _ErrorReason.ValueType  # 6
     """The ID token was rejected; `cause` says why: `malformed`, `expired`, `not_yet_valid`, `wrong_issuer`,
-    `wrong_audience`, `wrong_token_use`, `wrong_algorithm`, `unknown_key`, `bad_signature` or `missing_claim`.
+    `wrong_audience`, `wrong_token_use`, `wrong_algorithm`, `unknown_key`, `bad_signature`, `missing_claim`, or
+    `refused_by_cognito` when the identity pool would not take it.
     UNAUTHENTICATED.
 
     Example of an ErrorInfo:
@@ -253,7 +254,8 @@ Example of an ErrorInfo:
 """
 ERROR_REASON_TOKEN_REJECTED: ErrorReason.ValueType  # 6
 """The ID token was rejected; `cause` says why: `malformed`, `expired`, `not_yet_valid`, `wrong_issuer`,
-`wrong_audience`, `wrong_token_use`, `wrong_algorithm`, `unknown_key`, `bad_signature` or `missing_claim`.
+`wrong_audience`, `wrong_token_use`, `wrong_algorithm`, `unknown_key`, `bad_signature`, `missing_claim`, or
+`refused_by_cognito` when the identity pool would not take it.
 UNAUTHENTICATED.
 
 Example of an ErrorInfo:

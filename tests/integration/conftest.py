@@ -1,0 +1,200 @@
+"""A sidecar for real: `awsidecar serve --embedded` as a process of its own, and the demo account that it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from awsidecar_server.config import BadConfig, EmbeddedConfig
+from awsidecar_server.embedded.location import find_python
+from awsidecar_server.embedded.seed.people import PEOPLE
+from awsidecar_server.embedded.tokens import id_token
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Sidecar:
+    """A running sidecar process. `log` grows while it runs."""
+
+    process: subprocess.Popen[str]
+    log: list[str] = field(default_factory=list)
+    target: str = ""
+    admin: str = ""
+    endpoint: str = ""
+    client_id: str = ""
+    reader: threading.Thread = field(default_factory=threading.Thread, repr=False)
+
+    def read(self, stopped: threading.Event) -> None:
+        """Follows standard error; runs in a thread until the process ends."""
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                self._notice(line)
+        stopped.set()
+
+    def _notice(self, line: str) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        if event.get("event") == "embedded aws":
+            self.endpoint, self.client_id = event["endpoint"], event["client_id"]
+        if event.get("event") == "serving":
+            self.admin, self.target = event["admin"], event["grpc"][0]
+
+    def token(self, person: int = 0) -> str:
+        """A fresh ID token of one of the demo's people."""
+        someone = PEOPLE[person]
+        return asyncio.run(id_token(self.endpoint, self.client_id, someone.username, someone.password))
+
+
+def start_sidecar(arguments: list[str], environment: Mapping[str, str]) -> Sidecar:
+    """Starts `awsidecar serve` and returns when it serves."""
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "COGNITO_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "awsidecar_server", "serve", *arguments],
+        env={
+            **inherited,
+            "PYTHONPATH": f"{_ROOT / 'server'}{os.pathsep}{_ROOT / 'clients/python'}",
+            "AWSIDECAR_LISTEN_PORT": "0",
+            "AWSIDECAR_ADMIN_PORT": "0",
+            "AWSIDECAR_LOG_FORMAT": "json",
+            **environment,
+        },
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    sidecar, stopped = Sidecar(process), threading.Event()
+    sidecar.reader = threading.Thread(target=sidecar.read, args=(stopped,), daemon=True)
+    sidecar.reader.start()
+    deadline = time.monotonic() + _START_SECONDS
+    while not sidecar.target:
+        if stopped.wait(0.02) or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail("the sidecar did not start:\n" + "".join(sidecar.log[-40:]), pytrace=False)
+    return sidecar
+
+
+def stop_sidecar(sidecar: Sidecar) -> int:
+    """Ends it as Kubernetes would; returns its exit code."""
+    sidecar.process.terminate()
+    try:
+        return sidecar.process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        sidecar.process.kill()
+        raise
+    finally:
+        sidecar.reader.join()
+
+
+@pytest.fixture(scope="session")
+def embedded_environment() -> Mapping[str, str]:
+    """What makes a sidecar find MiniStack; a skip with one line where there is none."""
+    try:
+        python = find_python(EmbeddedConfig(python=os.environ.get("AWSIDECAR_EMBEDDED_PYTHON") or None))
+    except BadConfig as problem:
+        if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
+            pytest.fail(str(problem), pytrace=False)
+        pytest.skip(str(problem))
+    return {"AWSIDECAR_EMBEDDED_PYTHON": python}
+
+
+@pytest.fixture(scope="session")
+def sidecar(embedded_environment: Mapping[str, str]) -> Iterator[Sidecar]:
+    """One sidecar on the embedded AWS for all tests, at debug level, whose end must be orderly."""
+    running = start_sidecar(["--embedded"], {**embedded_environment, "AWSIDECAR_LOG_LEVEL": "debug"})
+    yield running
+    assert stop_sidecar(running) == 0
+
+
+@pytest.fixture(scope="session")
+def sidecar_target(sidecar: Sidecar) -> str:
+    return sidecar.target
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What an application of the demo has in its hands."""
+
+    sidecar: Sidecar = field(repr=False)
+
+    def id_token(self, person: int = 0) -> str:
+        return self.sidecar.token(person)
+
+
+@pytest.fixture(scope="session")
+def demo(sidecar: Sidecar) -> Demo:
+    return Demo(sidecar)
+
+
+@pytest.fixture
+def channel(sidecar_target: str) -> Iterator[grpc.Channel]:
+    # Its own connection each: a test may break it.
+    options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+    with grpc.insecure_channel(sidecar_target, options=[*options, ("grpc.use_local_subchannel_pool", 1)]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def scrape(sidecar: Sidecar) -> Callable[[], dict[str, float]]:
+    """Reads `/metrics` as {sample with its labels: value}."""
+
+    def read() -> dict[str, float]:
+        import urllib.request
+
+        with urllib.request.urlopen(f"http://{sidecar.admin}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        samples: dict[str, float] = {}
+        for line in lines:
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                samples[name] = float(value)
+        return samples
+
+    return read
+
+
+def details_of(failure: grpc.RpcError) -> Any:
+    """The `google.rpc.Status` of a failure."""
+    from google.rpc import status_pb2
+
+    (raw,) = (value for key, value in failure.trailing_metadata() if key == "grpc-status-details-bin")
+    return status_pb2.Status.FromString(raw)
+
+
+def error_info(failure: grpc.RpcError) -> Any:
+    """The one `ErrorInfo` of a failure."""
+    from google.rpc import error_details_pb2
+
+    found = error_details_pb2.ErrorInfo()
+    (packed,) = (detail for detail in details_of(failure).details if detail.Is(found.DESCRIPTOR))
+    packed.Unpack(found)
+    return found
+
+
+def violated_fields(failure: grpc.RpcError) -> list[str]:
+    """The fields that a failure's `BadRequest` names."""
+    from google.rpc import error_details_pb2
+
+    found = error_details_pb2.BadRequest()
+    for detail in details_of(failure).details:
+        if detail.Is(found.DESCRIPTOR):
+            detail.Unpack(found)
+    return [violation.field for violation in found.field_violations]

@@ -1,0 +1,66 @@
+"""Runs each example of the Python client against a running sidecar."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples" / "python").glob("*.py"))
+
+# What each example must say at the least; an example without its line here fails.
+EXPECTED = {
+    "batches_and_parallel_calls": ["of three users found", "users and"],
+    "configuration": ["Tier.SERVICE_ACCOUNT in us-east-1"],
+    "connections_and_credential_caching": ["the same credentials until they expire: True"],
+    "error_handling": ["User not found", "no such table:", "the user exists: {"],
+    "getting_clients": ["the application sees", "users", "the user's tier is Tier.COGNITO"],
+    "query_put_and_batch_write": ["users of org-123", "not written: {}"],
+    "table_operations": ["user-123 is there", "updated: {'status': 'active'}"],
+    "three_tiers": [
+        "service account: Tier.SERVICE_ACCOUNT",
+        "ID token: Tier.COGNITO",
+        "AWS credentials: Tier.SESSION",
+    ],
+    "validating_credentials": ["credentials are good", "the other ones are not: "],
+}
+
+
+class Demo(Protocol):
+    def id_token(self) -> str: ...
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+async def test_an_example_runs(example: Path, sidecar_target: str, demo: Demo) -> None:
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": str(ROOT / "clients" / "python"),
+        "AWSIDECAR_TARGET": sidecar_target,
+        "AWSIDECAR_ID_TOKEN": await asyncio.to_thread(demo.id_token),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(example),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            output, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, complaints.decode()
+    missing = [line for line in EXPECTED[example.stem] if line not in output.decode()]
+    assert not missing, output.decode()
+
+
+def test_every_example_is_expected_to_say_something() -> None:
+    assert {path.stem for path in EXAMPLES} == set(EXPECTED)
