@@ -19,7 +19,7 @@ from awsidecar_server.aws.lane import Lane
 from awsidecar_server.aws.sender import Sender
 from awsidecar_server.config import Config
 from awsidecar_server.identity.cache import CredentialCache
-from awsidecar_server.identity.clock import utc_now
+from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.identity.jwks import KeySet, fetch_over_http
@@ -40,8 +40,9 @@ _WARM_SERVICES = ["dynamodb", "dynamodbstreams"]
 class App:
     """A running sidecar. Entering starts it; leaving drains it."""
 
-    def __init__(self, config: Config, environment: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, environment: Mapping[str, str], *, clock: Clock = utc_now) -> None:
         self._config = config
+        self._clock = clock
         self._closing = AsyncExitStack()
         self._ready = False
         telemetry = self.telemetry = Telemetry()
@@ -51,10 +52,10 @@ class App:
         self._clients = ClientPool(config.aws, telemetry)
         sender = Sender(self._clients, telemetry)
         exchange, verifier = self._cognito(sender)
-        self._sessions = SessionStore(config.identity, utc_now)
+        self._sessions = SessionStore(config.identity, clock)
         telemetry.sessions_open.set_function(lambda: self._sessions.open_count)
         sources = Sources(exchange, ServiceAccountSource(environment, config.identity.service_account))
-        self._cache = CredentialCache(sources, config.identity, utc_now, telemetry.credential_event)
+        self._cache = CredentialCache(sources, config.identity, clock, telemetry.credential_event)
         telemetry.watch_expiry(self._cache.seconds_to_expiry)
         gate = Gate(verifier, self._sessions)
         lane = Lane(sender, self._cache)
@@ -74,10 +75,10 @@ class App:
         config = self._config.cognito
         if not config.enabled:
             return None, None
-        keys = KeySet(fetch_over_http(config.jwks_url or f"{config.issuer}/.well-known/jwks.json"), utc_now)
+        keys = KeySet(fetch_over_http(config.jwks_url or f"{config.issuer}/.well-known/jwks.json"), self._clock)
         self._closing.push_async_callback(keys.aclose)
         exchange = CognitoExchange(config, CognitoIdentity(sender, config.identity_region))
-        return exchange, TokenVerifier(config, keys, utc_now)
+        return exchange, TokenVerifier(config, keys, self._clock)
 
     async def __aenter__(self) -> Self:
         try:

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    serve.add_argument("--config", metavar="FILE", help="TOML file of settings; the environment wins over it")
+    serve.add_argument("--config", metavar="FILE", help="TOML file of settings (or AWSIDECAR_CONFIG_FILE); the environment wins over it")
     serve.add_argument("--embedded", action="store_true", help="start a local AWS with sample data, and use it")
     serve.add_argument("--data-dir", metavar="DIR", help="with --embedded: keep the data there between runs")
     serve.set_defaults(run=_serve)

@@ -19,6 +19,15 @@ from awsidecar_server import readers as read
 
 EX_USAGE = 64  # sysexits.h: the command was used incorrectly
 _MIB = 1024 * 1024
+# What the endpoints of AWS end with ("dnsSuffix" and "dualStackDnsSuffix" of the partitions of the AWS SDKs).
+_AWS_DOMAINS = (
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "api.amazonwebservices.com.cn",
+    "api.amazonwebservices.eu",
+    "api.aws",
+)
 # A message this much over the limit still arrives, and is answered with a typed error instead of gRPC's own.
 MESSAGE_HEADROOM_BYTES = 4 * _MIB
 
@@ -41,6 +50,11 @@ class Setting(NamedTuple):
     @property
     def file_key(self) -> str:
         return f"{self.section}.{self.name}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables that may name it, the first that does wins."""
+        return (self.env, "AWS_DEFAULT_REGION") if self.env == "AWS_REGION" else (self.env,)
 
 
 def setting(env: str, parse: Callable[[str], Any], default: Any, help: str, *, example: str) -> Any:
@@ -248,13 +262,14 @@ class Config:
         from_file = _read_file(path) if path else {}
         sections: dict[str, dict[str, Any]] = {}
         for leaf in settings():
-            text = environment.get(leaf.env) or from_file.pop(leaf.file_key, None)
-            if leaf.env == "AWS_REGION":
-                text = text or environment.get("AWS_DEFAULT_REGION")
+            in_file = from_file.pop(leaf.file_key, None)
+            named = next((name for name in leaf.variables if environment.get(name)), None)
+            text = environment[named] if named else in_file
             if text:
-                sections.setdefault(leaf.section, {})[leaf.name] = _parse(leaf, text)
+                source = named or f"{path}: {leaf.file_key} ({leaf.env})"
+                sections.setdefault(leaf.section, {})[leaf.name] = _parse(leaf, text, source)
         if from_file:
-            raise BadConfig(f"{path}: unknown setting '{min(from_file)}'; `awsidecar serve --help` lists all")
+            raise BadConfig(f"{path}: unknown setting {min(from_file)!r}; `awsidecar serve --help` lists all")
         config = cls(**{name: _section_type(name)(**values) for name, values in sections.items()})
         _check_together(config, environment)
         return config
@@ -273,11 +288,11 @@ def _section_type(name: str) -> type[Any]:
     return type(default)
 
 
-def _parse(leaf: Setting, text: str) -> Any:
+def _parse(leaf: Setting, text: str, source: str) -> Any:
     try:
         return leaf.parse(text)
     except ValueError as problem:
-        raise BadConfig(f"{leaf.env}: {problem}; for example {leaf.env}={leaf.example}") from None
+        raise BadConfig(f"{source}: {problem}; for example {leaf.env}={leaf.example}") from None
 
 
 def _read_file(path: str) -> dict[str, str]:
@@ -290,7 +305,7 @@ def _read_file(path: str) -> dict[str, str]:
     leaves: dict[str, str] = {}
     for section, table in tree.items():
         if not isinstance(table, dict):
-            raise BadConfig(f"{path}: '{section}' stands outside a table; for example [listen] and below it port = 50051")
+            raise BadConfig(f"{path}: {section!r} stands outside a table; for example [listen] and below it port = 50051")
         for name, value in table.items():
             leaves[f"{section}.{name}"] = _as_text(value)
     return leaves
@@ -329,5 +344,5 @@ def _check_together(config: Config, environment: Mapping[str, str]) -> None:
 
 
 def _is_emulator(endpoint: str | None) -> bool:
-    host = urlsplit(endpoint or "").hostname or "amazonaws.com"
-    return not host.endswith(("amazonaws.com", "amazonaws.com.cn", "api.aws"))
+    host = (urlsplit(endpoint or "").hostname or "amazonaws.com").rstrip(".")
+    return not host.endswith(_AWS_DOMAINS)

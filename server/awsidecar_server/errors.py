@@ -14,7 +14,7 @@ class SidecarError(Exception):
     caller as they are, so neither may hold a secret.
     """
 
-    def __init__(self, message: str, *, reason: str, **metadata: str) -> None:
+    def __init__(self, message: str, /, *, reason: str, **metadata: str) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
@@ -32,7 +32,7 @@ class FieldViolation:
 class InvalidRequest(SidecarError):
     """The caller must change the request."""
 
-    def __init__(self, message: str, *violations: FieldViolation, reason: str = "INVALID_REQUEST", **metadata: str):
+    def __init__(self, message: str, /, *violations: FieldViolation, reason: str = "INVALID_REQUEST", **metadata: str):
         super().__init__(message, reason=reason, **metadata)
         self.violations: Sequence[FieldViolation] = violations
 
@@ -81,7 +81,7 @@ class DeadlineSpent(SidecarError):
         super().__init__("the deadline passed before AWS answered", reason="DEADLINE_SPENT")
 
 
-@dataclass
+@dataclass(eq=False)  # compared and hashed as any exception is
 class AwsRejected(Exception):
     """AWS answered with an error: the caller, the account's owner or AWS must act.
 

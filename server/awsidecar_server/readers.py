@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
-_USER_POOL_ID = re.compile(r"[\w-]+_[0-9a-zA-Z]+")
-_IDENTITY_POOL_ID = re.compile(r"[\w-]+:[0-9a-f-]+")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
+_USER_POOL_ID = re.compile(r"[a-z0-9-]+_[0-9a-zA-Z]+")
+_IDENTITY_POOL_ID = re.compile(r"[a-z0-9-]+:[0-9a-f-]+")
 
 
 def text(value: str) -> str:
@@ -84,11 +84,13 @@ def regions(value: str) -> tuple[str, ...]:
 
 
 def url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{value!r} is not an http or https URL")
-    if parts.username or parts.password:
+    if "@" in value:  # seen first, so that no password is repeated
         raise ValueError("holds a user or a password, which do not belong there")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
+        raise ValueError(f"{value!r} is not an http or https URL")
+    if parts.port == 0:  # reading the port also refuses what is none
+        raise ValueError(f"{value!r} names port 0")
     return value.rstrip("/")
 
 

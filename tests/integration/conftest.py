@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -38,6 +40,8 @@ class Sidecar:
     endpoint: str = ""
     client_id: str = ""
     reader: threading.Thread = field(default_factory=threading.Thread, repr=False)
+    # Secrets that went through it, none of which may be found in what it writes.
+    canaries: set[str] = field(default_factory=set, repr=False)
 
     def read(self, stopped: threading.Event) -> None:
         """Follows standard error; runs in a thread until the process ends."""
@@ -61,7 +65,26 @@ class Sidecar:
     def token(self, person: int = 0) -> str:
         """A fresh ID token of one of the demo's people."""
         someone = PEOPLE[person]
-        return asyncio.run(id_token(self.endpoint, self.client_id, someone.username, someone.password))
+        token = asyncio.run(id_token(self.endpoint, self.client_id, someone.username, someone.password))
+        self.canaries.add(token)
+        return token
+
+    def leaks(self) -> list[str]:
+        """The lines of the log that hold a secret in any of its forms."""
+        forms = {form for secret in self.canaries for form in _forms(secret)}
+        return [line for line in self.log if any(form in line for form in forms)]
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is, in base64, and as it stands in a URL or in JSON."""
+    raw = secret.encode()
+    return {
+        secret,
+        base64.b64encode(raw).decode().rstrip("="),
+        base64.urlsafe_b64encode(raw).decode().rstrip("="),
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+    }
 
 
 def start_sidecar(arguments: list[str], environment: Mapping[str, str]) -> Sidecar:
@@ -122,6 +145,8 @@ def sidecar(embedded_environment: Mapping[str, str]) -> Iterator[Sidecar]:
     running = start_sidecar(["--embedded"], {**embedded_environment, "AWSIDECAR_LOG_LEVEL": "debug"})
     yield running
     assert stop_sidecar(running) == 0
+    assert running.canaries
+    assert not running.leaks()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -37,16 +38,30 @@ class Demo(Protocol):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 async def test_an_example_runs(example: Path, sidecar_target: str, demo: Demo) -> None:
-    environment = {
-        "PATH": os.environ.get("PATH", ""),
-        "PYTHONPATH": str(ROOT / "clients" / "python"),
-        "AWSIDECAR_TARGET": sidecar_target,
-        "AWSIDECAR_ID_TOKEN": await asyncio.to_thread(demo.id_token),
-    }
+    token = await asyncio.to_thread(demo.id_token)
+    output = await said_by(str(example), AWSIDECAR_TARGET=sidecar_target, AWSIDECAR_ID_TOKEN=token)
+    missing = [line for line in EXPECTED[example.stem] if line not in output]
+    assert not missing, output
+
+
+def test_every_example_is_expected_to_say_something() -> None:
+    assert {path.stem for path in EXAMPLES} == set(EXPECTED)
+
+
+async def test_the_first_example_of_the_readme_runs(sidecar_target: str) -> None:
+    readme = (ROOT / "clients" / "python" / "README.md").read_text()
+    found = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    output = await said_by("-c", found[1], AWSIDECAR_TARGET=sidecar_target)
+    assert "The conditional request failed" in output
+
+
+async def said_by(*arguments: str, **environment: str) -> str:
+    """Runs Python to its end, which must be a good one; returns what it printed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(example),
-        env=environment,
+        *arguments,
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT / "clients" / "python"), **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -58,9 +73,4 @@ async def test_an_example_runs(example: Path, sidecar_target: str, demo: Demo) -
             process.kill()
             await process.wait()
     assert process.returncode == 0, complaints.decode()
-    missing = [line for line in EXPECTED[example.stem] if line not in output.decode()]
-    assert not missing, output.decode()
-
-
-def test_every_example_is_expected_to_say_something() -> None:
-    assert {path.stem for path in EXAMPLES} == set(EXPECTED)
+    return output.decode()

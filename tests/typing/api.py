@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, assert_type
 
-import awsidecar
 import grpc
+
+import awsidecar
 from awsidecar import Value, aio, errors, shapes
 from awsidecar.dynamodb.v1 import items_pb2
 
@@ -38,8 +39,8 @@ def calls(client: awsidecar.Client) -> None:
     client.dynamodb.transact_write_items(TransactItems=[{"Put": {"TableName": "users", "Item": item}}])
 
     exported = client.dynamodb.export_table_to_point_in_time(
-        TableArn="arn", S3Bucket="b", ExportTime=datetime.now()
-    )  # noqa: DTZ005
+        TableArn="arn", S3Bucket="b", ExportTime=datetime.now(UTC)
+    )
     assert_type(exported["ExportDescription"]["StartTime"], datetime)
 
 
@@ -59,7 +60,7 @@ def mistakes(client: awsidecar.Client) -> None:
     client.dynamodb.get_item(TableName="users")  # type: ignore[call-arg]
     client.dynamodb.get_item(Tablename="users", Key={"id": "1"})  # type: ignore[call-arg]
     client.dynamodb.query(TableName="users", Limit="10")  # type: ignore[arg-type]
-    client.dynamodb.put_item(TableName="users", Item={"at": datetime.now()})  # type: ignore[dict-item]  # noqa: DTZ005
+    client.dynamodb.put_item(TableName="users", Item={"at": datetime.now(UTC)})  # type: ignore[dict-item]
     client.dynamodb.put_items(TableName="users")  # type: ignore[attr-defined]
 
 

@@ -34,7 +34,7 @@ _EXACT = Context(prec=1_100, Emin=-10_000, Emax=10_000, traps=[])
 class Fault(Exception):
     """A value that cannot be sent. Its path is completed, innermost part first, on the way out."""
 
-    def __init__(self, kind: type[TypeError] | type[ValueError], problem: str) -> None:
+    def __init__(self, kind: type[TypeError | ValueError], problem: str) -> None:
         super().__init__(problem)
         self.kind = kind
         self.problem = problem
@@ -77,7 +77,7 @@ def plain_number(text: str) -> int | Decimal:
         return int(number) if number == number.to_integral_value(context=_EXACT) else number
 
 
-def number_text(value: int | float | Decimal) -> str:
+def number_text(value: float | Decimal) -> str:
     """Returns the decimal text of a number that DynamoDB can hold exactly; raises Fault for any other."""
     if isinstance(value, bool):
         raise Fault(TypeError, "a bool is not a number")
@@ -122,7 +122,7 @@ def _fill_bool(target: AttributeValue, value: bool, _level: int) -> None:
     target.bool = value
 
 
-def _fill_number(target: AttributeValue, value: int | float | Decimal, _level: int) -> None:
+def _fill_number(target: AttributeValue, value: float | Decimal, _level: int) -> None:
     target.n = number_text(value)
 
 

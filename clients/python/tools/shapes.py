@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
 import awsidecar
 from awsidecar.messages import is_transparent, map_value_field
 from awsidecar.operations import DYNAMODB, STREAMS, Operation, always_there
 from awsidecar.options.v1 import options_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 _PACKAGE = Path(awsidecar.__file__).parent
 _SCALARS = {
@@ -183,9 +184,9 @@ def _signature(opening: str, arguments: tuple[str, ...], reply: str) -> Iterator
 
 def _item_type(shapes: Shapes, operation: Operation) -> str:
     assert operation.paging is not None
-    holder = operation.response
-    if operation.paging.within:
-        holder = _member(holder, operation.paging.within).message_type
+    within = operation.paging.within
+    holder = _member(operation.response, within).message_type if within else operation.response
+    assert holder is not None
     listed = shapes.type_of(_member(holder, operation.paging.items), wide=False)
     item = listed.removeprefix("list[").removesuffix("]")
     return f"shapes.{item}" if item[0].isupper() else item

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -24,7 +25,15 @@ from awsidecar_server.bridge import codec_of
 # details are sent as base64.
 DEFAULT_BUDGET_BYTES = 4096
 LARGEST_BUDGET_BYTES = 1024 * 1024
+# In bytes. A status holds the message once more, percent-encoded, and may name several fields.
 _LONGEST_MESSAGE = 1024
+_LONGEST_FIELD_MESSAGE = 512
+_LONGEST_NAME = 256
+_MOST_FIELDS = 8
+_MOST_THROTTLING_REASONS = 16
+# What it takes at most to wrap a detail into a status, or a message into a detail: type URL, tags and lengths.
+_ENVELOPE_BYTES = 96
+_WRAPPING_BYTES = 16
 # AWS's base delay after throttling ("standard" retry mode, 2026).
 _THROTTLED_RETRY_SECONDS = 1
 
@@ -35,17 +44,18 @@ def status_of(
     failure: errors.SidecarError | errors.AwsRejected, verdict: Verdict, operation: str, budget: int
 ) -> status_pb2.Status:
     """The status, no larger than `budget` bytes as far as leaving out items and texts can bring it there."""
-    message = _shorten(redact(failure.message) or verdict.reason)
+    message = _shorten(redact(failure.message) or verdict.reason, _LONGEST_MESSAGE)
     status = status_pb2.Status(code=verdict.code.value[0], message=message)
     info = error_details_pb2.ErrorInfo(reason=verdict.reason, domain=verdict.domain)
-    info.metadata.update(_metadata(failure, operation))
-    details = [info, *_common_details(failure, verdict)]
-    for detail in details:
-        _append(status, detail)
+    info.metadata.update((name, _shorten(redact(text), _LONGEST_NAME)) for name, text in _metadata(failure, operation))
+    _append(status, info)
     if isinstance(failure, errors.AwsRejected):
-        typed = _typed_detail(failure, budget - status.ByteSize())
-        if typed is not None:
-            _append(status, typed)
+        for detail in _aws_details(failure):
+            _append(status, detail)
+    room = budget - status.ByteSize() - _ENVELOPE_BYTES
+    largest = _field_details(failure, verdict, room) or _typed_detail(failure, room)
+    if largest is not None:
+        _append(status, largest)
     return status
 
 
@@ -60,51 +70,61 @@ def _metadata(failure: errors.SidecarError | errors.AwsRejected, operation: str)
         yield from failure.metadata.items()
 
 
-def _common_details(failure: errors.SidecarError | errors.AwsRejected, verdict: Verdict) -> Iterator[Message]:
+def _aws_details(failure: errors.AwsRejected) -> Iterator[Message]:
+    if failure.request_id:
+        yield error_details_pb2.RequestInfo(request_id=_shorten(failure.request_id, _LONGEST_NAME))
+    if failure.code in THROTTLING:
+        yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_THROTTLED_RETRY_SECONDS))
+
+
+def _field_details(
+    failure: errors.SidecarError | errors.AwsRejected, verdict: Verdict, room: int
+) -> error_details_pb2.BadRequest | None:
+    """The fields at fault, as many of the first as fit; None when there are none."""
     found: Iterable[errors.FieldViolation] = ()
-    if isinstance(failure, errors.AwsRejected):
-        if failure.request_id:
-            yield error_details_pb2.RequestInfo(request_id=failure.request_id)
-        if verdict.code is StatusCode.INVALID_ARGUMENT:
-            found = violations(failure.message)
-        if failure.code in THROTTLING:
-            yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_THROTTLED_RETRY_SECONDS))
-    elif isinstance(failure, errors.InvalidRequest):
+    if isinstance(failure, errors.InvalidRequest):
         found = failure.violations
-    fields = [
-        error_details_pb2.BadRequest.FieldViolation(field=one.field[:256], description=_shorten(redact(one.description)))
-        for one in found
-    ]
-    if fields:
-        yield error_details_pb2.BadRequest(field_violations=fields[:8])
+    elif isinstance(failure, errors.AwsRejected) and verdict.code is StatusCode.INVALID_ARGUMENT:
+        found = violations(failure.message)
+    request = error_details_pb2.BadRequest()
+    for one in islice(found, _MOST_FIELDS):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_shorten(redact(one.field), _LONGEST_NAME),
+            description=_shorten(redact(one.description), _LONGEST_FIELD_MESSAGE),
+        )
+        if request.ByteSize() + violation.ByteSize() + _WRAPPING_BYTES > room:
+            break
+        request.field_violations.append(violation)
+    return request if request.field_violations else None
 
 
-def _typed_detail(failure: errors.AwsRejected, room: int) -> Message | None:
+def _typed_detail(failure: errors.SidecarError | errors.AwsRejected, room: int) -> Message | None:
+    if not isinstance(failure, errors.AwsRejected):
+        return None
     members = failure.members
     if failure.code == "ConditionalCheckFailedException":
         failed = errors_pb2.ConditionalCheckFailed()
         _put_item(failed, members.get("Item"), room)
         return failed
-    if "CancellationReasons" in members:
-        return _transaction_canceled(members["CancellationReasons"], room)
+    reasons = members.get("CancellationReasons")
+    if reasons:
+        return _transaction_canceled(reasons, room)
     throttling = members.get("ThrottlingReasons") or members.get("throttlingReasons")
     if throttling:
-        return errors_pb2.Throttled(
-            reasons=[
-                errors_pb2.ThrottlingReason(reason=one.get("reason", ""), resource=redact(one.get("resource", "")))
-                for one in throttling[:16]
-            ]
-        )
+        return _throttled(throttling, room)
     return None
 
 
-def _transaction_canceled(reasons: list[Mapping[str, Any]], room: int) -> Message:
+def _transaction_canceled(reasons: Sequence[Mapping[str, Any]], room: int) -> errors_pb2.TransactionCanceled:
+    """Every code; then the messages, and then the items, that fit beside them."""
     canceled = errors_pb2.TransactionCanceled(
-        reasons=[errors_pb2.CancellationReason(code=one.get("Code", "")) for one in reasons]
+        reasons=[errors_pb2.CancellationReason(code=_shorten(one.get("Code") or "", _LONGEST_NAME)) for one in reasons]
     )
+    # That an item was left out is said in any case.
+    room -= _WRAPPING_BYTES // 4 * sum(1 for one in reasons if one.get("Item"))
     for reason, one in zip(canceled.reasons, reasons, strict=True):
-        message = redact(one.get("Message") or "")
-        if len(message) < room - canceled.ByteSize():
+        message = _shorten(redact(one.get("Message") or ""), _LONGEST_MESSAGE)
+        if len(message.encode()) + _WRAPPING_BYTES <= room - canceled.ByteSize():
             reason.message = message
     for reason, one in zip(canceled.reasons, reasons, strict=True):
         _put_item(reason, one.get("Item"), room - canceled.ByteSize())
@@ -116,10 +136,23 @@ def _put_item(target: Any, item: Mapping[str, Any] | None, room: int) -> None:
     if not item:
         return
     message = _ITEM.encode({"attributes": item})
-    if message.ByteSize() + 16 <= room:
+    if message.ByteSize() + _WRAPPING_BYTES <= room:
         target.item.CopyFrom(message)
     else:
         target.item_omitted = True
+
+
+def _throttled(reasons: Sequence[Mapping[str, Any]], room: int) -> errors_pb2.Throttled:
+    throttled = errors_pb2.Throttled()
+    for one in reasons[:_MOST_THROTTLING_REASONS]:
+        reason = errors_pb2.ThrottlingReason(
+            reason=_shorten(one.get("reason") or "", _LONGEST_NAME),
+            resource=_shorten(redact(one.get("resource") or ""), _LONGEST_NAME),
+        )
+        if throttled.ByteSize() + reason.ByteSize() + _WRAPPING_BYTES > room:
+            break
+        throttled.reasons.append(reason)
+    return throttled
 
 
 def _append(status: status_pb2.Status, detail: Message) -> None:
@@ -128,5 +161,9 @@ def _append(status: status_pb2.Status, detail: Message) -> None:
     status.details.append(packed)
 
 
-def _shorten(message: str) -> str:
-    return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
+def _shorten(text: str, most_bytes: int) -> str:
+    """The text, cut to so many bytes of UTF-8, and such that it has a UTF-8 at all."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= most_bytes:
+        return encoded.decode()
+    return encoded[: most_bytes - len("…".encode())].decode(errors="ignore") + "…"

@@ -18,8 +18,9 @@ from awsidecar_server.api.contract import Rpc
 from awsidecar_server.api.details import status_of
 from awsidecar_server.api.metadata import Metadata, Regions, details_budget
 from awsidecar_server.api.status import OWN_DOMAIN, Verdict, verdict
+from awsidecar_server.api.wire import parse
 from awsidecar_server.config import ListenConfig
-from awsidecar_server.errors import AwsRejected, Draining, InvalidRequest, LimitReached, SidecarError
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, Draining, InvalidRequest, LimitReached, SidecarError
 from awsidecar_server.ops.telemetry import RpcMetrics, Telemetry
 
 _log = structlog.get_logger()
@@ -119,7 +120,7 @@ class Edge:
     def _read(self, rpc: Rpc, request_class: type[Message], raw: bytes, context: _Context) -> Request:
         metadata: Any = context.invocation_metadata() or ()
         try:
-            message = request_class.FromString(raw)
+            message = parse(request_class, raw)
         except DecodeError as malformed:
             name = rpc.request.full_name
             raise InvalidRequest(f"the bytes are no {name}", reason="MALFORMED_MESSAGE", message=name) from malformed
@@ -146,6 +147,9 @@ class Edge:
         trailers: tuple[tuple[str, str | bytes], ...] = ()
         if isinstance(known, AwsRejected):
             trailers = _trailers(known.tier, known.request_id, known.attempts)
+        if isinstance(known, AwsRejected | AwsUnreachable):
+            # The sidecar has tried again already, as far as that is safe: a client's own policy shall not (gRFC A6).
+            trailers = (*trailers, ("grpc-retry-pushback-ms", "-1"))
         _log.debug("rpc refused", method=rpc.method, code=found.code.name, reason=found.reason)
         return _Abort(
             found.code, status.message, (*trailers, ("grpc-status-details-bin", status.SerializeToString()))

@@ -22,7 +22,12 @@ _PATTERNS = tuple(
         r"(?P<field>Item) size (?:has|to update has) exceeded",
     )
 )
-_KEY_MISMATCH = "The provided key element does not match the schema"
+# Messages that mean a member without naming it.
+_PHRASES = {
+    "The provided key element does not match the schema": "Key",
+    "Query condition missed key schema element": "KeyConditionExpression",
+    "Query key condition not supported": "KeyConditionExpression",
+}
 
 
 def violations(message: str) -> Iterator[FieldViolation]:
@@ -32,9 +37,10 @@ def violations(message: str) -> Iterator[FieldViolation]:
         yield FieldViolation(_as_member(found["field"]), found["what"].strip())
     if constraints:
         return
-    if _KEY_MISMATCH in message:
-        yield FieldViolation("Key", message)
-        return
+    for phrase, member in _PHRASES.items():
+        if phrase in message:
+            yield FieldViolation(member, message)
+            return
     for pattern in _PATTERNS:
         found_one = pattern.search(message)
         if found_one:

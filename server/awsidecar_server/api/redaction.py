@@ -7,7 +7,7 @@ import re
 _MASKED_ACCOUNT = "************"
 _ARN_ACCOUNT = re.compile(r"(arn:[\w-]+:[\w-]+:[\w-]*:)\d{12}")
 # Prefixes of IAM's unique ids that name keys and principals ("IAM identifiers", IAM user guide).
-_KEY_ID = re.compile(r"\b(AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b")
+_KEY_ID = re.compile(r"(?<![A-Z0-9])(AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}")
 
 
 def redact(message: str) -> str:

@@ -94,6 +94,8 @@ _DOMAINS = {
 }
 OWN_DOMAIN = "awsidecar"
 
+_LONGEST_REASON = 63
+_NO_WORD = re.compile(r"[^A-Za-z0-9]+")
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -110,14 +112,16 @@ def verdict(failure: errors.SidecarError | errors.AwsRejected) -> Verdict:
     if isinstance(failure, errors.AwsRejected):
         domain = _DOMAINS.get(failure.service, f"{failure.service}.amazonaws.com")
         return Verdict(_aws_code(failure), domain, upper_snake(failure.code))
-    code = next(code for kind, code in _OWN_CODES if isinstance(failure, kind))
+    code = next((code for kind, code in _OWN_CODES if isinstance(failure, kind)), StatusCode.INTERNAL)
     return Verdict(code, OWN_DOMAIN, failure.reason)
 
 
 def upper_snake(code: str) -> str:
-    """`ResourceNotFoundException` -> `RESOURCE_NOT_FOUND_EXCEPTION`, at most 63 characters (`ErrorInfo.reason`)."""
-    words = _WORD_START.sub("_", re.sub(r"\W+", "_", code)).upper().strip("_")
-    return words[:63] or "UNKNOWN"
+    """`ResourceNotFoundException` -> `RESOURCE_NOT_FOUND_EXCEPTION`, as `ErrorInfo.reason` wants it."""
+    words = _WORD_START.sub("_", _NO_WORD.sub("_", code)).upper().strip("_")
+    if words[:1].isdecimal():  # an answer without a code is known by its HTTP status
+        words = f"HTTP_{words}"
+    return words[:_LONGEST_REASON].rstrip("_") or "UNKNOWN"
 
 
 def _aws_code(failure: errors.AwsRejected) -> StatusCode:

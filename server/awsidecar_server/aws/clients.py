@@ -69,9 +69,9 @@ class ClientPool:
             self._clients.pop(key, None)
 
     async def _make(self, service: str, region: str) -> Any:
-        session = self._session
-        if session is None:
-            session = self._session = await asyncio.to_thread(_new_session)
+        if self._session is None:
+            self._session = await asyncio.to_thread(_new_session)
+        session: Any = self._session
         loader = session._session.get_component("data_loader")
         await asyncio.to_thread(loader.load_service_model, service, "service-2")
         config, endpoint_url = self._config, self._endpoint(service)

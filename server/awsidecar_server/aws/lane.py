@@ -31,10 +31,13 @@ class Lane:
 
     async def call(self, caller: Caller, call: AwsCall) -> AwsReply:
         """Performs the call, signed as the caller. The deadline covers getting the credentials, too."""
+        deadline = asyncio.timeout_at(call.deadline)
         try:
-            async with asyncio.timeout_at(call.deadline):
+            async with deadline:
                 return await self._signed(caller, call)
         except TimeoutError as spent:
+            if not deadline.expired():  # somebody else's
+                raise
             raise DeadlineSpent from spent
         except AwsRejected as rejected:
             rejected.tier = caller.tier.value

@@ -33,6 +33,8 @@ class Sender:
             async with deadline:
                 return await self._measured(call, credentials)
         except TimeoutError as spent:
+            if not deadline.expired():  # somebody else's
+                raise
             raise DeadlineSpent from spent
 
     async def _measured(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from awsidecar_server.config import AdminConfig
+from awsidecar_server.config import AdminConfig, BadConfig
 from awsidecar_server.ops.telemetry import Telemetry
 
 
@@ -21,17 +21,23 @@ class AdminServer:
         self.address = ""
 
     async def start(self) -> None:
-        """Binds and serves; raises `OSError` when the address is taken."""
+        """Binds and serves; raises `BadConfig` when the address cannot be served on."""
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._config.host, self._config.port).start()
-        port = self._runner.addresses[0][1]
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        self.address = f"{host}:{port}"
+        try:
+            await web.TCPSite(self._runner, self._config.host, self._config.port).start()
+        except OSError as refused:
+            await self._runner.cleanup()
+            raise BadConfig(
+                f"AWSIDECAR_ADMIN_PORT: {host}:{self._config.port} cannot be served on (is it taken?); "
+                "for example AWSIDECAR_ADMIN_PORT=9465"
+            ) from refused
+        self.address = f"{host}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         if self._runner is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import awsidecar
 import pytest
+
+import awsidecar
 
 from .fake_sidecar import FakeSidecar
 

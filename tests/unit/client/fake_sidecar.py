@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
+
 from awsidecar.details import BadRequest, ErrorInfo, RetryInfo, Status
 from awsidecar.operations import METHODS, Method
-from google.protobuf.message import Message
 
 
 @dataclass(frozen=True)

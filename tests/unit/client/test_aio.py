@@ -6,10 +6,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 
-import awsidecar
 import grpc
 import pytest
 import pytest_asyncio
+
+import awsidecar
 from awsidecar import aio
 from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar.dynamodb.v1 import items_pb2, query_pb2, tables_pb2

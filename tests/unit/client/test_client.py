@@ -8,15 +8,23 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-import awsidecar
 import grpc
 import pytest
+
+import awsidecar
 from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar.dynamodb.v1 import items_pb2, query_pb2, streams_pb2, tables_pb2
 
 from .fake_sidecar import FakeSidecar, Refused
 
-ITEM = {"id": "user-123", "age": 42, "score": Decimal("1.5"), "tags": {"a", "b"}, "raw": b"\x00", "none": None}
+ITEM: dict[str, awsidecar.Value] = {
+    "id": "user-123",
+    "age": 42,
+    "score": Decimal("1.5"),
+    "tags": {"a", "b"},
+    "raw": b"\x00",
+    "none": None,
+}
 
 
 def query_page(*names: str, last: str | None = None) -> query_pb2.QueryResponse:
@@ -65,7 +73,7 @@ def test_the_trailers_become_response_metadata(sidecar: FakeSidecar, client: aws
 
 def test_a_bad_parameter_is_named_before_anything_is_sent(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
     with pytest.raises(TypeError, match=r"^Item\.tags\[1\]: DynamoDB has no type for object$"):
-        client.dynamodb.put_item(TableName="users", Item={"tags": ["a", object()]})  # type: ignore[dict-item]
+        client.dynamodb.put_item(TableName="users", Item={"tags": ["a", object()]})  # type: ignore[list-item]
     with pytest.raises(TypeError, match="did you mean TableName"):
         client.dynamodb.get_item(Tablename="users", Key={"id": "1"})  # type: ignore[call-arg]
     assert sidecar.received == []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 
-import awsidecar
 import grpc
 import pytest
+
+import awsidecar
 from awsidecar import errors
 from awsidecar.details import RequestInfo
 from awsidecar.errors.v1 import errors_pb2

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
 from awsidecar.dynamodb.v1 import exports_pb2, items_pb2, query_pb2, tables_pb2, transactions_pb2
 from awsidecar.messages import converter, is_transparent, map_value_field
 from awsidecar.operations import DYNAMODB, STREAMS
 from awsidecar.values import Fault
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message_factory import GetMessageClass
 
 MOMENT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 SCALARS: dict[int, object] = {

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_type_hints
 
-import awsidecar
 import pytest
+
+import awsidecar
 from awsidecar import errors, exceptions, services, shapes, transport
 from awsidecar.operations import CREDENTIALS, DYNAMODB, METHODS, STREAMS, Operation, snake_case
 from awsidecar.pages import PAGINGS
 
 TOOL = Path(awsidecar.__file__).parents[1] / "tools" / "shapes.py"
 OPERATIONS = {**DYNAMODB, **STREAMS}
+# What this process can import, a child can import too.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def loaded_by(statement: str) -> set[str]:
     program = f"{statement}\nimport sys\nprint(*(name for name in sys.modules if name.startswith('awsidecar')))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
     return set(result.stdout.split())
 
 
@@ -50,7 +56,9 @@ def test_every_exception_is_public() -> None:
 
 
 def test_the_generated_modules_are_up_to_date() -> None:
-    result = subprocess.run([sys.executable, str(TOOL), "--check"], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, str(TOOL), "--check"], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
     assert result.returncode == 0, result.stdout
 
 
@@ -90,10 +98,11 @@ def test_every_operation_that_goes_on_has_its_paging() -> None:
     for name, paging in PAGINGS.items():
         operation = OPERATIONS[name]
         assert paging.start in {field.json_name for field in operation.request.fields}
-        holder = operation.response
+        members = {field.json_name: field for field in operation.response.fields}
         if paging.within:
-            holder = next(field.message_type for field in holder.fields if field.json_name == paging.within)
-        members = {field.json_name: field for field in holder.fields}
+            holder = members[paging.within].message_type
+            assert holder is not None
+            members = {field.json_name: field for field in holder.fields}
         assert paging.next in members
         assert members[paging.items].is_repeated
 

@@ -9,10 +9,11 @@ from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import pytest
-from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
-from awsidecar.values import Fault, fill_value, number_text, plain_number, plain_value
 from hypothesis import given
 from hypothesis import strategies as st
+
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
+from awsidecar.values import Fault, fill_value, number_text, plain_number, plain_value
 
 decimals = st.builds(
     lambda digits, exponent, sign: Decimal((sign, tuple(int(digit) for digit in str(digits)), exponent)),

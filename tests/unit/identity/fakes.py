@@ -1,4 +1,4 @@
-"""What the tests of identity stand on: a clock that is told, sources that are answered by hand, a user pool of our own."""
+"""What the tests of identity stand on: a clock that is told, sources answered by hand, a user pool of our own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from awsidecar_server.identity.backoff import Backoff
 from tests.unit.identity.fakes import HOUR, SECOND, START
+
+from awsidecar_server.identity.backoff import Backoff
 
 
 def test_each_failure_in_a_row_doubles_the_pause_up_to_the_longest() -> None:

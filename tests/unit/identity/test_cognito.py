@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.identity.fakes import COGNITO, FakeClock, FakeCognitoApi, cognito_caller, settle
 
 from awsidecar_server.config import CognitoConfig, IdentityConfig
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, CredentialsUnavailable, Unauthenticated
@@ -10,7 +11,6 @@ from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.service_account import ServiceAccountSource
 from awsidecar_server.identity.sources import Sources
-from tests.unit.identity.fakes import COGNITO, FakeClock, FakeCognitoApi, cognito_caller, settle
 
 
 def make_exchange() -> tuple[CognitoExchange, FakeCognitoApi]:

@@ -4,10 +4,10 @@ import asyncio
 from contextvars import ContextVar
 
 import pytest
+from tests.unit.identity.fakes import settle
 
 from awsidecar_server.errors import Draining
 from awsidecar_server.identity.flights import Flights
-from tests.unit.identity.fakes import settle
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 

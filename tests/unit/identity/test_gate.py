@@ -5,14 +5,6 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from awsidecar_server.config import IdentityConfig
-from awsidecar_server.errors import Unauthenticated
-from awsidecar_server.identity.credentials import CognitoCaller, ServiceAccountCaller
-from awsidecar_server.identity.gate import Gate
-from awsidecar_server.identity.jwks import KeySet
-from awsidecar_server.identity.sessions import SessionStore
-from awsidecar_server.identity.tokens import TokenVerifier
 from tests.unit.identity.fakes import (
     COGNITO,
     HOUR,
@@ -24,6 +16,14 @@ from tests.unit.identity.fakes import (
     key_set,
     session_caller,
 )
+
+from awsidecar_server.config import IdentityConfig
+from awsidecar_server.errors import Unauthenticated
+from awsidecar_server.identity.credentials import CognitoCaller, ServiceAccountCaller
+from awsidecar_server.identity.gate import Gate
+from awsidecar_server.identity.jwks import KeySet
+from awsidecar_server.identity.sessions import SessionStore
+from awsidecar_server.identity.tokens import TokenVerifier
 
 
 def make_gate(*, cognito: bool = True) -> tuple[Gate, SessionStore, FakeClock]:

@@ -9,10 +9,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
-from awsidecar_server.config import CognitoConfig
-from awsidecar_server.errors import CredentialsUnavailable, Draining, Unauthenticated
-from awsidecar_server.identity.jwks import KeySet, fetch_over_http, jwks_url, parse_key_set
 from tests.unit.identity.fakes import (
     COGNITO,
     HOUR,
@@ -24,6 +20,10 @@ from tests.unit.identity.fakes import (
     private_key,
     settle,
 )
+
+from awsidecar_server.config import CognitoConfig
+from awsidecar_server.errors import CredentialsUnavailable, Draining, Unauthenticated
+from awsidecar_server.identity.jwks import KeySet, fetch_over_http, jwks_url, parse_key_set
 
 
 def make_keys(body: bytes | Exception | None = None) -> tuple[KeySet, FakeFetch, FakeClock]:
@@ -89,7 +89,17 @@ async def test_keys_are_fetched_again_in_the_background_after_an_hour() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [OSError("down"), b"", b"<html>", b"[]", b"{}", b'{"keys": {}}', b'{"keys": []}', b"[" * 100_000, b" " * 300_000],
+    [
+        OSError("down"),
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"keys": {}}',
+        b'{"keys": []}',
+        b"[" * 100_000,
+        b" " * 300_000,
+    ],
     ids=lambda body: repr(body)[:20],
 )
 async def test_a_failed_fetch_never_drops_good_keys(body: bytes | Exception) -> None:

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, make_credentials
 
 from awsidecar_server.identity.leases import Freshness, Lease
-from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, make_credentials
 
 
 def lease(expires_at: datetime | None, *, limit: datetime | None = None, jitter: float = 0.0) -> Lease:

@@ -5,17 +5,17 @@ import json
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.unit.identity.fakes import SECRET, make_credentials, settle
 
 from awsidecar_server.errors import CredentialsUnavailable, Unauthenticated
 from awsidecar_server.identity.credentials import Credentials, ServiceAccountCaller
 from awsidecar_server.identity.service_account import ServiceAccountSource, ask_sdk_chain
-from tests.unit.identity.fakes import SECRET, make_credentials, settle
 
 CALLER = ServiceAccountCaller()
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -63,7 +63,9 @@ async def test_an_end_that_cannot_be_read_is_an_error() -> None:
 
 async def test_the_chain_is_asked_where_the_environment_has_nothing() -> None:
     credentials = make_credentials()
-    assert await ServiceAccountSource({}, allowed=True, ask_chain=FakeChain(credentials)).fetch(CALLER) == credentials
+    assert (
+        await ServiceAccountSource({}, allowed=True, ask_chain=FakeChain(credentials)).fetch(CALLER) == credentials
+    )
 
 
 async def test_no_service_account_is_the_callers_to_solve() -> None:
@@ -110,7 +112,9 @@ class FakeMetadata:
         if request.path == "/" and request.method == "POST":
             self.sts_requests += 1
             if self.sts_status != 200:
-                error = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+                error = (
+                    "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+                )
                 return web.Response(status=self.sts_status, text=error, content_type="text/xml")
             return web.Response(text=_STS_ANSWER, content_type="text/xml")
         self.imds_requests += 1
@@ -133,7 +137,8 @@ _STS_ANSWER = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaw
 <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAWEBIDENTITYKEY</AccessKeyId>
 <SecretAccessKey>{SECRET}</SecretAccessKey><SessionToken>web</SessionToken>
 <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>
-<AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/x/y</Arn><AssumedRoleId>AROAXXXXXXXXXXXX:y</AssumedRoleId>
+<AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/x/y</Arn>
+<AssumedRoleId>AROAXXXXXXXXXXXX:y</AssumedRoleId>
 </AssumedRoleUser></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"""
 
 
@@ -152,7 +157,7 @@ async def metadata() -> AsyncIterator[FakeMetadata]:
 
 
 @pytest.fixture
-def environment(metadata: FakeMetadata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def environment(metadata: FakeMetadata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment that has instance metadata and nothing else."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
@@ -162,7 +167,7 @@ def environment(metadata: FakeMetadata, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url + "/")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", metadata.url)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    yield monkeypatch
+    return monkeypatch
 
 
 def use_web_identity(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

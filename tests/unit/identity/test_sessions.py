@@ -6,12 +6,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, FakeClock, cognito_caller, session_caller
 
 from awsidecar_server.config import IdentityConfig
 from awsidecar_server.errors import LimitReached, Unauthenticated
 from awsidecar_server.identity.credentials import CognitoCaller, SessionCaller
 from awsidecar_server.identity.sessions import OpenedSession, SessionStore
-from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, FakeClock, cognito_caller, session_caller
 
 
 def make_store(*, limit: int = 100, max_age: timedelta = 12 * HOUR) -> tuple[SessionStore, FakeClock]:
@@ -39,7 +39,9 @@ def test_a_session_gives_its_caller_until_what_it_was_opened_with_expires(
     assert reason_of(store, opened.handle) == ("SESSION_EXPIRED", {"tier": caller.tier.value})
 
 
-@pytest.mark.parametrize("caller", [session_caller(START + 48 * HOUR), cognito_caller(expires_at=START + 48 * HOUR)])
+@pytest.mark.parametrize(
+    "caller", [session_caller(START + 48 * HOUR), cognito_caller(expires_at=START + 48 * HOUR)]
+)
 def test_a_session_ends_at_the_configured_age(caller: SessionCaller | CognitoCaller) -> None:
     store, clock = make_store(max_age=2 * HOUR)
     opened = store.open(caller)

@@ -1,0 +1,114 @@
+"""The lines that a person types, with the real grpcurl."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Demo, Sidecar
+
+_SERVICE = "awsidecar.dynamodb.v1.DynamoDbService"
+_AS_IN_THE_AWS_DOCUMENTATION = '{"TableName":"users","Key":{"id":{"S":"user-123"}}}'
+
+
+@pytest.fixture(scope="module")
+def grpcurl() -> str:
+    # The environment of the tests has one, from its wrapper on PyPI.
+    found = shutil.which("grpcurl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
+            pytest.fail("grpcurl is not installed", pytrace=False)
+        pytest.skip("grpcurl is not installed")
+    return found
+
+
+def run(grpcurl: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [grpcurl, "-plaintext", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_list_names_every_service(grpcurl: str, sidecar_target: str) -> None:
+    assert run(grpcurl, sidecar_target, "list").split() == [
+        "awsidecar.credentials.v1.CredentialsService",
+        "awsidecar.dynamodb.v1.DynamoDbService",
+        "awsidecar.dynamodb.v1.DynamoDbStreamsService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ]
+
+
+def test_list_names_every_operation_of_a_service(grpcurl: str, sidecar_target: str) -> None:
+    assert len(run(grpcurl, sidecar_target, "list", _SERVICE).split()) == 62
+    assert len(run(grpcurl, sidecar_target, "list", "awsidecar.dynamodb.v1.DynamoDbStreamsService").split()) == 4
+
+
+def test_describe_shows_aws_names(grpcurl: str, sidecar_target: str) -> None:
+    shown = run(grpcurl, sidecar_target, "describe", "awsidecar.dynamodb.v1.GetItemRequest")
+    assert 'json_name = "TableName"' in shown
+
+
+def test_json_of_the_aws_documentation_can_be_pasted_without_and_with_a_session(
+    grpcurl: str, sidecar_target: str, demo: Demo
+) -> None:
+    session = ["-H", f"authorization: Bearer {demo.id_token()}"]
+    for headers in ([], session):
+        answer = run(
+            grpcurl, *headers, "-d", _AS_IN_THE_AWS_DOCUMENTATION, sidecar_target, f"{_SERVICE}/GetItem"
+        )
+        assert json.loads(answer)["Item"]["attributes"]["email"] == {"S": "user@example.com"}
+
+
+def test_a_refusal_shows_its_details(grpcurl: str, sidecar_target: str) -> None:
+    done = subprocess.run(
+        [grpcurl, "-plaintext", "-d", '{"TableName":"users"}', sidecar_target, f"{_SERVICE}/GetItem"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Code: InvalidArgument" in done.stderr
+    assert "Message: Key: is required" in done.stderr
+
+
+def test_the_lines_of_the_banner_work_as_they_stand(grpcurl: str, sidecar: Sidecar) -> None:
+    shown = "".join(sidecar.log)
+    script = "\n".join(line.strip() for line in shown.splitlines() if re.match(r"\s+(grpcurl|TOKEN=|python) ?", line))
+    assert script.count("grpcurl") == 2
+    path = [str(Path(sys.executable).parent), str(Path(grpcurl).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(path)}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "clients/python")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("user@example.com") == 3
+
+
+def test_a_session_can_be_opened_used_and_closed_by_hand(grpcurl: str, sidecar_target: str, demo: Demo) -> None:
+    credentials = "awsidecar.credentials.v1.CredentialsService"
+
+    def call(method: str, data: dict[str, Any], *headers: str) -> dict[str, Any]:
+        answer = run(grpcurl, *headers, "-d", json.dumps(data), sidecar_target, f"{credentials}/{method}")
+        parsed: dict[str, Any] = json.loads(answer)
+        return parsed
+
+    opened = call("OpenSession", {"id_token": demo.id_token()})
+    session = ("-H", f"x-awsidecar-session: {opened['session']}")
+    assert call("WhoAmI", {}, *session)["tier"] == "TIER_COGNITO"
+    assert call("CloseSession", {}, *session) == {"closed": True}
