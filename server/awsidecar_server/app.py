@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -22,7 +23,7 @@ from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.gate import Gate
-from awsidecar_server.identity.jwks import KeySet, fetch_over_http
+from awsidecar_server.identity.jwks import KeySet, fetch_over_http, jwks_url
 from awsidecar_server.identity.service_account import ServiceAccountSource
 from awsidecar_server.identity.sessions import SessionStore
 from awsidecar_server.identity.sources import Sources

@@ -37,7 +37,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    serve.add_argument("--config", metavar="FILE", help="TOML file of settings (or AWSIDECAR_CONFIG_FILE); the environment wins over it")
+    serve.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file of settings (or AWSIDECAR_CONFIG_FILE); the environment wins over it",
+    )
     serve.add_argument("--embedded", action="store_true", help="start a local AWS with sample data, and use it")
     serve.add_argument("--data-dir", metavar="DIR", help="with --embedded: keep the data there between runs")
     serve.set_defaults(run=_serve)
@@ -58,7 +62,11 @@ def _settings_help() -> str:
             section = leaf.section
             lines.append(f"\n  [{section}]")
         default = ",".join(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
-        shown = "" if default in (None, "") else f", default {str(default).lower() if isinstance(default, bool) else default}"
+        shown = (
+            ""
+            if default in (None, "")
+            else f", default {str(default).lower() if isinstance(default, bool) else default}"
+        )
         lines.append(f"  {leaf.env} ({leaf.name}{shown})\n      {leaf.help}; for example {leaf.example}")
     lines.append(
         "\nThe sidecar's own credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN,\n"
@@ -101,4 +109,3 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
-

@@ -66,10 +66,18 @@ def setting(env: str, parse: Callable[[str], Any], default: Any, help: str, *, e
 class ListenConfig:
     """Where gRPC is served, and its bounds."""
 
-    host: str = setting("AWSIDECAR_LISTEN_HOST", read.text, "127.0.0.1", "address to serve gRPC on", example="127.0.0.1")
-    port: int = setting("AWSIDECAR_LISTEN_PORT", read.port, 50051, "port to serve gRPC on; 0 picks a free one", example="50051")
+    host: str = setting(
+        "AWSIDECAR_LISTEN_HOST", read.text, "127.0.0.1", "address to serve gRPC on", example="127.0.0.1"
+    )
+    port: int = setting(
+        "AWSIDECAR_LISTEN_PORT", read.port, 50051, "port to serve gRPC on; 0 picks a free one", example="50051"
+    )
     unix_socket: str | None = setting(
-        "AWSIDECAR_LISTEN_UNIX_SOCKET", read.text, None, "path of a Unix socket to serve gRPC on, besides", example="/run/awsidecar.sock"
+        "AWSIDECAR_LISTEN_UNIX_SOCKET",
+        read.text,
+        None,
+        "path of a Unix socket to serve gRPC on, besides",
+        example="/run/awsidecar.sock",
     )
     max_message_bytes: int = setting(
         "AWSIDECAR_LISTEN_MAX_MESSAGE_BYTES",
@@ -101,15 +109,25 @@ class ListenConfig:
 class AdminConfig:
     """The operations HTTP server: `/metrics`, `/livez`, `/readyz`."""
 
-    host: str = setting("AWSIDECAR_ADMIN_HOST", read.text, "127.0.0.1", "address of /metrics, /livez, /readyz", example="0.0.0.0")
-    port: int = setting("AWSIDECAR_ADMIN_PORT", read.port, 9464, "port of /metrics, /livez, /readyz; 0 picks a free one", example="9464")
+    host: str = setting(
+        "AWSIDECAR_ADMIN_HOST", read.text, "127.0.0.1", "address of /metrics, /livez, /readyz", example="0.0.0.0"
+    )
+    port: int = setting(
+        "AWSIDECAR_ADMIN_PORT",
+        read.port,
+        9464,
+        "port of /metrics, /livez, /readyz; 0 picks a free one",
+        example="9464",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AwsConfig:
     """Where AWS is and how it is called."""
 
-    region: str | None = setting("AWS_REGION", read.region, None, "AWS region (AWS_DEFAULT_REGION is read, too)", example="eu-central-1")
+    region: str | None = setting(
+        "AWS_REGION", read.region, None, "AWS region (AWS_DEFAULT_REGION is read, too)", example="eu-central-1"
+    )
     allowed_regions: tuple[str, ...] = setting(
         "AWSIDECAR_AWS_ALLOWED_REGIONS",
         read.regions,
@@ -117,37 +135,73 @@ class AwsConfig:
         "regions that a call may choose with x-awsidecar-region, comma separated",
         example="eu-central-1,us-east-1",
     )
-    endpoint_url: str | None = setting("AWS_ENDPOINT_URL", read.url, None, "endpoint of all AWS services", example="http://127.0.0.1:4566")
+    endpoint_url: str | None = setting(
+        "AWS_ENDPOINT_URL", read.url, None, "endpoint of all AWS services", example="http://127.0.0.1:4566"
+    )
     endpoint_url_dynamodb: str | None = setting(
         "AWS_ENDPOINT_URL_DYNAMODB", read.url, None, "endpoint of DynamoDB", example="http://127.0.0.1:8000"
     )
     endpoint_url_dynamodb_streams: str | None = setting(
-        "AWS_ENDPOINT_URL_DYNAMODB_STREAMS", read.url, None, "endpoint of DynamoDB Streams", example="http://127.0.0.1:8000"
+        "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
+        read.url,
+        None,
+        "endpoint of DynamoDB Streams",
+        example="http://127.0.0.1:8000",
     )
-    endpoint_url_sts: str | None = setting("AWS_ENDPOINT_URL_STS", read.url, None, "endpoint of STS", example="http://127.0.0.1:4566")
+    endpoint_url_sts: str | None = setting(
+        "AWS_ENDPOINT_URL_STS", read.url, None, "endpoint of STS", example="http://127.0.0.1:4566"
+    )
     endpoint_url_cognito_identity: str | None = setting(
-        "AWS_ENDPOINT_URL_COGNITO_IDENTITY", read.url, None, "endpoint of Cognito identity pools", example="http://127.0.0.1:4566"
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY",
+        read.url,
+        None,
+        "endpoint of Cognito identity pools",
+        example="http://127.0.0.1:4566",
     )
     use_fips: bool = setting("AWS_USE_FIPS_ENDPOINT", read.flag, False, "use FIPS endpoints", example="true")
-    use_dualstack: bool = setting("AWS_USE_DUALSTACK_ENDPOINT", read.flag, False, "use dual-stack endpoints", example="true")
-    ca_bundle: str | None = setting("AWS_CA_BUNDLE", read.file, None, "CA certificates (PEM) to trust instead of the default", example="/etc/ssl/ca.pem")
+    use_dualstack: bool = setting(
+        "AWS_USE_DUALSTACK_ENDPOINT", read.flag, False, "use dual-stack endpoints", example="true"
+    )
+    ca_bundle: str | None = setting(
+        "AWS_CA_BUNDLE",
+        read.file,
+        None,
+        "CA certificates (PEM) to trust instead of the default",
+        example="/etc/ssl/ca.pem",
+    )
     pool_size: int = setting(
-        "AWSIDECAR_AWS_POOL_SIZE", read.whole(1, 10_000), 100, "connections per AWS service, region and endpoint", example="100"
+        "AWSIDECAR_AWS_POOL_SIZE",
+        read.whole(1, 10_000),
+        100,
+        "connections per AWS service, region and endpoint",
+        example="100",
     )
     connect_timeout_seconds: float = setting(
-        "AWSIDECAR_AWS_CONNECT_TIMEOUT_SECONDS", read.seconds(0.05, 60), 3.0, "longest wait for a connection", example="3"
+        "AWSIDECAR_AWS_CONNECT_TIMEOUT_SECONDS",
+        read.seconds(0.05, 60),
+        3.0,
+        "longest wait for a connection",
+        example="3",
     )
     read_timeout_seconds: float = setting(
-        "AWSIDECAR_AWS_READ_TIMEOUT_SECONDS", read.seconds(0.05, 900), 60.0, "longest wait between bytes of an answer", example="60"
+        "AWSIDECAR_AWS_READ_TIMEOUT_SECONDS",
+        read.seconds(0.05, 900),
+        60.0,
+        "longest wait between bytes of an answer",
+        example="60",
     )
-    max_attempts: int = setting("AWSIDECAR_AWS_MAX_ATTEMPTS", read.whole(1, 10), 4, "tries of one call, the first included", example="4")
+    max_attempts: int = setting(
+        "AWSIDECAR_AWS_MAX_ATTEMPTS", read.whole(1, 10), 4, "tries of one call, the first included", example="4"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CognitoConfig:
     """The user pool whose ID tokens are taken, and the identity pool that gives credentials for them."""
 
-    user_pool_id: str | None = setting("COGNITO_USER_POOL_ID", read.user_pool_id, None, "Cognito user pool", example="us-east-1_AbCdEfGhI")
+    user_pool_id: str | None = setting(
+        "COGNITO_USER_POOL_ID", read.user_pool_id, None, "Cognito user pool", example="us-east-1_AbCdEfGhI"
+    )
     identity_pool_id: str | None = setting(
         "COGNITO_IDENTITY_POOL_ID",
         read.identity_pool_id,
@@ -156,7 +210,11 @@ class CognitoConfig:
         example="us-east-1:12345678-1234-1234-1234-123456789012",
     )
     client_ids: tuple[str, ...] = setting(
-        "COGNITO_CLIENT_ID", read.words, (), "app client ids that a token may be for, comma separated", example="1h57kf5cpq17m0eml12EXAMPLE"
+        "COGNITO_CLIENT_ID",
+        read.words,
+        (),
+        "app client ids that a token may be for, comma separated",
+        example="1h57kf5cpq17m0eml12EXAMPLE",
     )
     jwks_url: str | None = setting(
         "AWSIDECAR_COGNITO_JWKS_URL",
@@ -194,7 +252,11 @@ class IdentityConfig:
     """Sessions, and what each tier may do."""
 
     service_account: bool = setting(
-        "AWSIDECAR_IDENTITY_SERVICE_ACCOUNT", read.flag, True, "let calls without a session be signed as the sidecar itself", example="false"
+        "AWSIDECAR_IDENTITY_SERVICE_ACCOUNT",
+        read.flag,
+        True,
+        "let calls without a session be signed as the sidecar itself",
+        example="false",
     )
     vending: str = setting(
         "AWSIDECAR_IDENTITY_VENDING",
@@ -203,19 +265,43 @@ class IdentityConfig:
         "who may read credentials by GetCredentials: off, sessions, or all (the service account, too)",
         example="off",
     )
-    max_sessions: int = setting("AWSIDECAR_IDENTITY_MAX_SESSIONS", read.whole(1, 1_000_000), 20_000, "sessions open at once", example="20000")
-    session_max_age_seconds: float = setting(
-        "AWSIDECAR_IDENTITY_SESSION_MAX_AGE_SECONDS", read.seconds(60, 7 * 86_400), 43_200.0, "longest life of a session", example="43200"
+    max_sessions: int = setting(
+        "AWSIDECAR_IDENTITY_MAX_SESSIONS",
+        read.whole(1, 1_000_000),
+        20_000,
+        "sessions open at once",
+        example="20000",
     )
-    cache_size: int = setting("AWSIDECAR_IDENTITY_CACHE_SIZE", read.whole(1, 1_000_000), 20_000, "identities whose credentials are cached", example="20000")
+    session_max_age_seconds: float = setting(
+        "AWSIDECAR_IDENTITY_SESSION_MAX_AGE_SECONDS",
+        read.seconds(60, 7 * 86_400),
+        43_200.0,
+        "longest life of a session",
+        example="43200",
+    )
+    cache_size: int = setting(
+        "AWSIDECAR_IDENTITY_CACHE_SIZE",
+        read.whole(1, 1_000_000),
+        20_000,
+        "identities whose credentials are cached",
+        example="20000",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:
     """Logs go to standard error."""
 
-    level: str = setting("AWSIDECAR_LOG_LEVEL", read.one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error", example="info")
-    format: str = setting("AWSIDECAR_LOG_FORMAT", read.one_of("json", "console"), "json", "json or console", example="console")
+    level: str = setting(
+        "AWSIDECAR_LOG_LEVEL",
+        read.one_of("debug", "info", "warning", "error"),
+        "info",
+        "debug, info, warning or error",
+        example="info",
+    )
+    format: str = setting(
+        "AWSIDECAR_LOG_FORMAT", read.one_of("json", "console"), "json", "json or console", example="console"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +309,11 @@ class ShutdownConfig:
     """What happens on SIGTERM."""
 
     grace_seconds: float = setting(
-        "AWSIDECAR_SHUTDOWN_GRACE_SECONDS", read.seconds(0, 3600), 25.0, "time that accepted calls have to finish", example="25"
+        "AWSIDECAR_SHUTDOWN_GRACE_SECONDS",
+        read.seconds(0, 3600),
+        25.0,
+        "time that accepted calls have to finish",
+        example="25",
     )
 
 
@@ -231,10 +321,22 @@ class ShutdownConfig:
 class EmbeddedConfig:
     """The embedded local AWS, for development and tests."""
 
-    enabled: bool = setting("AWSIDECAR_EMBEDDED_ENABLED", read.flag, False, "start a local AWS and use it (--embedded)", example="true")
-    data_dir: str | None = setting("AWSIDECAR_EMBEDDED_DATA_DIR", read.text, None, "keep its data here between runs (--data-dir)", example="./data")
+    enabled: bool = setting(
+        "AWSIDECAR_EMBEDDED_ENABLED", read.flag, False, "start a local AWS and use it (--embedded)", example="true"
+    )
+    data_dir: str | None = setting(
+        "AWSIDECAR_EMBEDDED_DATA_DIR",
+        read.text,
+        None,
+        "keep its data here between runs (--data-dir)",
+        example="./data",
+    )
     python: str | None = setting(
-        "AWSIDECAR_EMBEDDED_PYTHON", read.text, None, "the Python that has ministack installed", example=".venv-embedded/bin/python"
+        "AWSIDECAR_EMBEDDED_PYTHON",
+        read.text,
+        None,
+        "the Python that has ministack installed",
+        example=".venv-embedded/bin/python",
     )
 
 
@@ -305,7 +407,9 @@ def _read_file(path: str) -> dict[str, str]:
     leaves: dict[str, str] = {}
     for section, table in tree.items():
         if not isinstance(table, dict):
-            raise BadConfig(f"{path}: {section!r} stands outside a table; for example [listen] and below it port = 50051")
+            raise BadConfig(
+                f"{path}: {section!r} stands outside a table; for example [listen] and below it port = 50051"
+            )
         for name, value in table.items():
             leaves[f"{section}.{name}"] = _as_text(value)
     return leaves
@@ -323,8 +427,13 @@ def _check_together(config: Config, environment: Mapping[str, str]) -> None:
     """What no single value can be blamed for."""
     aws, cognito = config.aws, config.cognito
     if aws.region is None and not config.embedded.enabled:
-        raise BadConfig("AWS_REGION: is not set; for example AWS_REGION=eu-central-1 (or try it out with --embedded)")
-    for one, other in (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")):
+        raise BadConfig(
+            "AWS_REGION: is not set; for example AWS_REGION=eu-central-1 (or try it out with --embedded)"
+        )
+    for one, other in (
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+    ):
         if environment.get(one) and not environment.get(other):
             raise BadConfig(f"{other}: is not set although {one} is; for example set both, or neither")
     given = {

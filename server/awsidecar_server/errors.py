@@ -32,7 +32,9 @@ class FieldViolation:
 class InvalidRequest(SidecarError):
     """The caller must change the request."""
 
-    def __init__(self, message: str, /, *violations: FieldViolation, reason: str = "INVALID_REQUEST", **metadata: str):
+    def __init__(
+        self, message: str, /, *violations: FieldViolation, reason: str = "INVALID_REQUEST", **metadata: str
+    ):
         super().__init__(message, reason=reason, **metadata)
         self.violations: Sequence[FieldViolation] = violations
 

@@ -200,8 +200,12 @@ def details_of(failure: grpc.RpcError) -> Any:
     """The `google.rpc.Status` of a failure."""
     from google.rpc import status_pb2
 
-    (raw,) = (value for key, value in failure.trailing_metadata() if key == "grpc-status-details-bin")
-    return status_pb2.Status.FromString(raw)
+    return status_pb2.Status.FromString(trailers_of(failure)["grpc-status-details-bin"])
+
+
+def trailers_of(call: Any) -> dict[str, Any]:
+    """The trailing metadata of a finished call."""
+    return dict(call.trailing_metadata())
 
 
 def error_info(failure: grpc.RpcError) -> Any:

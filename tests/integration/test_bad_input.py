@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.integration.conftest import error_info, violated_fields
 
 from awsidecar.dynamodb.v1 import attribute_value_pb2, batch_pb2, items_pb2, query_pb2
-from tests.integration.conftest import error_info, violated_fields
 
 AV = attribute_value_pb2.AttributeValue
 _SERVICE = "/awsidecar.dynamodb.v1.DynamoDbService/"
@@ -138,7 +138,6 @@ def test_is_refused_with_its_code_reason_and_field(name: str, channel: grpc.Chan
     with pytest.raises(grpc.RpcError) as refused:
         _raw(channel, method)(request.SerializeToString(), timeout=20)
     failure: Any = refused.value
-    print(f"{name}: {failure.code().name} {error_info(failure).reason} {violated_fields(failure)} {failure.details()}")
     assert failure.code() is code
     assert error_info(failure).reason == reason
     assert violated_fields(failure)[:1] == ([field] if field else [])

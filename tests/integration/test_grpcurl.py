@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.integration.conftest import Demo, Sidecar
 
 _SERVICE = "awsidecar.dynamodb.v1.DynamoDbService"
@@ -63,9 +62,7 @@ def test_json_of_the_aws_documentation_can_be_pasted_without_and_with_a_session(
 ) -> None:
     session = ["-H", f"authorization: Bearer {demo.id_token()}"]
     for headers in ([], session):
-        answer = run(
-            grpcurl, *headers, "-d", _AS_IN_THE_AWS_DOCUMENTATION, sidecar_target, f"{_SERVICE}/GetItem"
-        )
+        answer = run(grpcurl, *headers, "-d", _AS_IN_THE_AWS_DOCUMENTATION, sidecar_target, f"{_SERVICE}/GetItem")
         assert json.loads(answer)["Item"]["attributes"]["email"] == {"S": "user@example.com"}
 
 
@@ -83,7 +80,9 @@ def test_a_refusal_shows_its_details(grpcurl: str, sidecar_target: str) -> None:
 
 def test_the_lines_of_the_banner_work_as_they_stand(grpcurl: str, sidecar: Sidecar) -> None:
     shown = "".join(sidecar.log)
-    script = "\n".join(line.strip() for line in shown.splitlines() if re.match(r"\s+(grpcurl|TOKEN=|python) ?", line))
+    script = "\n".join(
+        line.strip() for line in shown.splitlines() if re.match(r"\s+(grpcurl|TOKEN=|python) ?", line)
+    )
     assert script.count("grpcurl") == 2
     path = [str(Path(sys.executable).parent), str(Path(grpcurl).parent), os.environ["PATH"]]
     environment = {**os.environ, "PATH": os.pathsep.join(path)}

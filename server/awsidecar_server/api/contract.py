@@ -34,6 +34,4 @@ def rpcs(service: ServiceDescriptor) -> Iterator[Rpc]:
     """Every RPC of a service, in the order of the contract."""
     for method in service.methods:
         aws = method.GetOptions().Extensions[options_pb2.aws]
-        yield Rpc(
-            service.full_name, method.name, method.input_type, method.output_type, aws.service, aws.operation
-        )
+        yield Rpc(service.full_name, method.name, method.input_type, method.output_type, aws.service, aws.operation)

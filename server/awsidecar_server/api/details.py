@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -27,6 +28,7 @@ DEFAULT_BUDGET_BYTES = 4096
 LARGEST_BUDGET_BYTES = 1024 * 1024
 # In bytes. A status holds the message once more, percent-encoded, and may name several fields.
 _LONGEST_MESSAGE = 1024
+_LONGEST_ENCODED_MESSAGE = 1536
 _LONGEST_FIELD_MESSAGE = 512
 _LONGEST_NAME = 256
 _MOST_FIELDS = 8
@@ -37,6 +39,9 @@ _WRAPPING_BYTES = 16
 # AWS's base delay after throttling ("standard" retry mode, 2026).
 _THROTTLED_RETRY_SECONDS = 1
 
+# "Percent-Byte-Unencoded" of gRPC over HTTP/2.
+_UNENCODED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
 _ITEM = codec_of(attribute_value_pb2.Item.DESCRIPTOR)
 
 
@@ -44,16 +49,18 @@ def status_of(
     failure: errors.SidecarError | errors.AwsRejected, verdict: Verdict, operation: str, budget: int
 ) -> status_pb2.Status:
     """The status, no larger than `budget` bytes as far as leaving out items and texts can bring it there."""
-    message = _shorten(redact(failure.message) or verdict.reason, _LONGEST_MESSAGE)
+    message = _header_text(redact(failure.message) or verdict.reason)
     status = status_pb2.Status(code=verdict.code.value[0], message=message)
     info = error_details_pb2.ErrorInfo(reason=verdict.reason, domain=verdict.domain)
-    info.metadata.update((name, _shorten(redact(text), _LONGEST_NAME)) for name, text in _metadata(failure, operation))
+    info.metadata.update(
+        (name, _shorten(redact(text), _LONGEST_NAME)) for name, text in _metadata(failure, operation)
+    )
     _append(status, info)
     if isinstance(failure, errors.AwsRejected):
         for detail in _aws_details(failure):
             _append(status, detail)
     room = budget - status.ByteSize() - _ENVELOPE_BYTES
-    largest = _field_details(failure, verdict, room) or _typed_detail(failure, room)
+    largest = _field_details(failure, verdict, room) or _readable_typed_detail(failure, room)
     if largest is not None:
         _append(status, largest)
     return status
@@ -98,6 +105,14 @@ def _field_details(
     return request if request.field_violations else None
 
 
+def _readable_typed_detail(failure: errors.SidecarError | errors.AwsRejected, room: int) -> Message | None:
+    try:
+        return _typed_detail(failure, room)
+    except (AttributeError, TypeError, ValueError):
+        # Not as the service model has it. What the refusal says besides still holds.
+        return None
+
+
 def _typed_detail(failure: errors.SidecarError | errors.AwsRejected, room: int) -> Message | None:
     if not isinstance(failure, errors.AwsRejected):
         return None
@@ -118,7 +133,9 @@ def _typed_detail(failure: errors.SidecarError | errors.AwsRejected, room: int) 
 def _transaction_canceled(reasons: Sequence[Mapping[str, Any]], room: int) -> errors_pb2.TransactionCanceled:
     """Every code; then the messages, and then the items, that fit beside them."""
     canceled = errors_pb2.TransactionCanceled(
-        reasons=[errors_pb2.CancellationReason(code=_shorten(one.get("Code") or "", _LONGEST_NAME)) for one in reasons]
+        reasons=[
+            errors_pb2.CancellationReason(code=_shorten(one.get("Code") or "", _LONGEST_NAME)) for one in reasons
+        ]
     )
     # That an item was left out is said in any case.
     room -= _WRAPPING_BYTES // 4 * sum(1 for one in reasons if one.get("Item"))
@@ -159,6 +176,14 @@ def _append(status: status_pb2.Status, detail: Message) -> None:
     packed = AnyMessage()
     packed.Pack(detail)
     status.details.append(packed)
+
+
+def _header_text(text: str) -> str:
+    """The text as a status takes it, whose header has three bytes for each that is not printable ASCII."""
+    message = _shorten(text, _LONGEST_MESSAGE)
+    if len(quote(message, safe=_UNENCODED)) <= _LONGEST_ENCODED_MESSAGE:
+        return message
+    return _shorten(text, _LONGEST_ENCODED_MESSAGE // 3)
 
 
 def _shorten(text: str, most_bytes: int) -> str:

@@ -20,7 +20,14 @@ from awsidecar_server.api.metadata import Metadata, Regions, details_budget
 from awsidecar_server.api.status import OWN_DOMAIN, Verdict, verdict
 from awsidecar_server.api.wire import parse
 from awsidecar_server.config import ListenConfig
-from awsidecar_server.errors import AwsRejected, AwsUnreachable, Draining, InvalidRequest, LimitReached, SidecarError
+from awsidecar_server.errors import (
+    AwsRejected,
+    AwsUnreachable,
+    Draining,
+    InvalidRequest,
+    LimitReached,
+    SidecarError,
+)
 from awsidecar_server.ops.telemetry import RpcMetrics, Telemetry
 
 _log = structlog.get_logger()
@@ -123,8 +130,10 @@ class Edge:
             message = parse(request_class, raw)
         except DecodeError as malformed:
             name = rpc.request.full_name
-            raise InvalidRequest(f"the bytes are no {name}", reason="MALFORMED_MESSAGE", message=name) from malformed
-        remaining = context.time_remaining()
+            raise InvalidRequest(
+                f"the bytes are no {name}", reason="MALFORMED_MESSAGE", message=name
+            ) from malformed
+        remaining: Any = context.time_remaining()
         deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
         return Request(message, metadata, self._regions.chosen_by(metadata), deadline)
 
@@ -160,7 +169,9 @@ class Edge:
         error_id = secrets.token_hex(8)
         self._telemetry.errors_internal.inc()
         _log.error("internal error", method=rpc.method, error_id=error_id, exc_info=failure)
-        return SidecarError("an internal error; the sidecar's log has it", reason="INTERNAL_ERROR", error_id=error_id)
+        return SidecarError(
+            "an internal error; the sidecar's log has it", reason="INTERNAL_ERROR", error_id=error_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

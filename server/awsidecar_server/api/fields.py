@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from awsidecar_server.errors import FieldViolation
 
-# "2 validation errors detected: Value '..' at 'requestItems.users.member' failed to satisfy constraint: ..; Value .."
+# AWS lists them: Value '..' at 'requestItems.users.member' failed to satisfy constraint: Member must ..; Value ..
 _CONSTRAINT = re.compile(r"at '(?P<field>[^']+)' failed to satisfy constraint: (?P<what>[^;]+)")
 
 # What the group `field` finds is a member of the request, or the name of a key attribute.

@@ -51,7 +51,9 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._config.is_loopback:  # reflection tells the whole contract, so it is not shown to a network
             names = [service.full_name for service in _SERVICES]
-            reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+            reflection.enable_server_reflection(
+                [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+            )
 
     def _add(self, service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))

@@ -73,7 +73,9 @@ _CODES_BY_MEANING: dict[StatusCode, str] = {
         """,
 }
 
-AWS_CODES: dict[str, StatusCode] = {code: status for status, codes in _CODES_BY_MEANING.items() for code in codes.split()}
+AWS_CODES: dict[str, StatusCode] = {
+    code: status for status, codes in _CODES_BY_MEANING.items() for code in codes.split()
+}
 
 # The most specific first.
 _OWN_CODES: tuple[tuple[type[errors.SidecarError], StatusCode], ...] = (

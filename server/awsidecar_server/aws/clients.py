@@ -13,6 +13,7 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
+from awsidecar_server.aws.answers import AnswerParsers
 from awsidecar_server.aws.signing import NoCredentialProvider, carry_identity
 from awsidecar_server.config import AwsConfig
 from awsidecar_server.ops.telemetry import Telemetry
@@ -126,4 +127,5 @@ def _new_session() -> aioboto3.Session:
     # Newer service models than the SDK's own release, so that new operations and members pass.
     core.get_component("data_loader").search_paths.insert(0, str(files("awsidecar_server.aws") / "models"))
     core.register_component("credential_provider", NoCredentialProvider())
+    core.register_component("response_parser_factory", AnswerParsers())
     return aioboto3.Session(botocore_session=core)

@@ -35,6 +35,9 @@ THROTTLING = frozenset(
     }
 )
 
+# AWS's own have 36 or 52 characters.
+_LONGEST_REQUEST_ID = 128
+
 # Parts of a parsed error that are no members of the error itself.
 _ENVELOPE = frozenset({"Error", "ResponseMetadata", "message", "Message"})
 
@@ -66,6 +69,12 @@ def from_sdk(failure: Exception, call: AwsCall) -> Exception:
     return failure
 
 
+def request_id_of(metadata: Mapping[str, Any]) -> str:
+    """AWS's id of the request; empty when it is none that can be passed on in a header."""
+    given = str(metadata.get("RequestId", ""))
+    return given if len(given) <= _LONGEST_REQUEST_ID and given.isascii() and given.isprintable() else ""
+
+
 def rejection(response: Mapping[str, Any], call: AwsCall) -> AwsRejected:
     """AWS's error, from the SDK's parsed response."""
     error = response.get("Error", {})
@@ -75,7 +84,7 @@ def rejection(response: Mapping[str, Any], call: AwsCall) -> AwsRejected:
         operation=call.operation,
         code=str(error.get("Code", "Unknown")),
         message=str(error.get("Message", "")),
-        request_id=str(metadata.get("RequestId", "")),
+        request_id=request_id_of(metadata),
         http_status=int(metadata.get("HTTPStatusCode", 0)),
         attempts=int(metadata.get("RetryAttempts", 0)) + 1,
         members={name: value for name, value in response.items() if name not in _ENVELOPE},

@@ -9,7 +9,7 @@ from typing import Any
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.clients import ClientPool
-from awsidecar_server.aws.failures import THROTTLING, from_sdk
+from awsidecar_server.aws.failures import THROTTLING, from_sdk, request_id_of
 from awsidecar_server.aws.signing import with_identity
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, DeadlineSpent
 from awsidecar_server.identity.credentials import Credentials
@@ -68,4 +68,4 @@ async def _request(client: Any, call: AwsCall, credentials: Credentials | None) 
             raise
         raise translated from failure
     metadata = answer.pop("ResponseMetadata", {})
-    return AwsReply(answer, str(metadata.get("RequestId", "")), int(metadata.get("RetryAttempts", 0)) + 1)
+    return AwsReply(answer, request_id_of(metadata), int(metadata.get("RetryAttempts", 0)) + 1)

@@ -134,6 +134,11 @@ def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
+def _map_value(field: FieldDescriptor) -> FieldDescriptor:
+    assert field.message_type is not None
+    return field.message_type.fields_by_name["value"]
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -144,7 +149,7 @@ def _same(value: Any) -> Any:
 def _decoder(field: FieldDescriptor) -> Decode:
     """Decodes the whole field: a map, a list or one value."""
     if _is_map(field):
-        return _map_decoder(_value_decoder(field.message_type.fields_by_name["value"]))
+        return _map_decoder(_value_decoder(_map_value(field)))
     if field.is_repeated:
         return _list_decoder(_value_decoder(field))
     return _value_decoder(field)
@@ -210,7 +215,7 @@ def _assigner(field: FieldDescriptor) -> Assign:
     name = field.name
     inner = field.message_type
     if _is_map(field):
-        fill = _map_filler(inner.fields_by_name["value"])
+        fill = _map_filler(_map_value(field))
     elif field.is_repeated:
         fill = _list_filler(field)
     elif inner is None:

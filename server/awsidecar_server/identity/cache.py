@@ -39,7 +39,7 @@ _LONGEST_PAUSE = timedelta(seconds=60)
 # While there is nothing to serve, calls fail; so the source is asked again sooner once it may have recovered.
 _LONGEST_PAUSE_WITHOUT = timedelta(seconds=10)
 # A source that hangs must not hold a flight for ever; callers have their own deadlines.
-_FETCH_TIMEOUT_SECONDS = 30.0
+FETCH_TIMEOUT_SECONDS = 30.0
 # Refreshes at once. One more waits for the next call, which the credentials at hand still serve.
 _MAX_REFRESHES = 16
 # How long credentials that AWS calls expired are known as such.
@@ -81,12 +81,14 @@ class CredentialCache:
         on_event: OnEvent = ignore_event,
         *,
         random: Random | None = None,
+        fetch_timeout_seconds: float = FETCH_TIMEOUT_SECONDS,
     ) -> None:
         self._sources = sources
         self._size = config.cache_size
         self._clock = clock
         self._on_event = on_event
         self._random = random or SystemRandom()
+        self._fetch_timeout_seconds = fetch_timeout_seconds
         self._entries: OrderedDict[CachedCaller, _Entry] = OrderedDict()
         # Fetches under way, apart from the entries: one that is dropped meanwhile must not be fetched for twice.
         self._flights: Flights[CachedCaller, Credentials] = Flights()
@@ -209,7 +211,7 @@ class CredentialCache:
 
     async def _ask(self, caller: CachedCaller) -> Credentials:
         try:
-            async with asyncio.timeout(_FETCH_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._fetch_timeout_seconds):
                 return await self._sources.fetch(caller)
         except TimeoutError as exc:
             raise unavailable(caller.tier, "the source of credentials did not answer in time") from exc

@@ -13,7 +13,7 @@ from awsidecar_server.identity.flights import Flights
 from awsidecar_server.identity.refusals import token_rejected, unavailable
 
 # An entry is some 200 bytes. An id never changes, and asking for one is limited to 25 a second for a whole account.
-_MAX_IDENTITY_IDS = 50_000
+MAX_IDENTITY_IDS = 50_000
 _MAX_CODE_CHARS = 64
 
 # https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/API_GetCredentialsForIdentity.html, "Errors".
@@ -39,12 +39,15 @@ class CognitoIdentityApi(Protocol):
 class CognitoExchange:
     """The credential source of the Cognito tier."""
 
-    def __init__(self, config: CognitoConfig, api: CognitoIdentityApi) -> None:
+    def __init__(
+        self, config: CognitoConfig, api: CognitoIdentityApi, *, max_identity_ids: int = MAX_IDENTITY_IDS
+    ) -> None:
         if config.identity_pool_id is None:
             raise ValueError("no identity pool is configured")
         self._pool_id = config.identity_pool_id
         self._login_key = config.login_key
         self._api = api
+        self._max_identity_ids = max_identity_ids
         self._identity_ids: OrderedDict[_User, str] = OrderedDict()
         self._flights: Flights[_User, str] = Flights()
 
@@ -57,7 +60,6 @@ class CognitoExchange:
             credentials = await self._credentials(caller, known, is_known=True)
             if credentials is not None:
                 return credentials
-            self._forget(caller, known)
         identity_id = await self._ask_identity_id(caller)
         credentials = await self._credentials(caller, identity_id, is_known=False)
         if credentials is None:
@@ -113,14 +115,8 @@ class CognitoExchange:
         user = self._user(caller)
         self._identity_ids[user] = identity_id
         self._identity_ids.move_to_end(user)
-        if len(self._identity_ids) > _MAX_IDENTITY_IDS:
+        if len(self._identity_ids) > self._max_identity_ids:
             self._identity_ids.popitem(last=False)
-
-    def _forget(self, caller: CognitoCaller, identity_id: str) -> None:
-        """Unless another has put a newer id there meanwhile."""
-        user = self._user(caller)
-        if self._identity_ids.get(user) == identity_id:
-            del self._identity_ids[user]
 
     def _user(self, caller: CognitoCaller) -> _User:
         return self._pool_id, caller.token.issuer, caller.token.subject

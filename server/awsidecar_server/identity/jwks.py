@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from random import Random, SystemRandom
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
@@ -50,8 +51,10 @@ def fetch_over_http(url: str, *, tls: ssl.SSLContext | None = None) -> Fetch:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=_FETCH_TIMEOUT_SECONDS)
+        # An emulator on this host is behind no proxy.
+        heeds_proxies = urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
         async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            aiohttp.ClientSession(timeout=timeout, trust_env=heeds_proxies) as session,
             session.get(url, allow_redirects=False, ssl=tls if tls is not None else True) as response,
         ):
             if response.status != 200:

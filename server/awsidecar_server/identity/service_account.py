@@ -21,7 +21,48 @@ AskChain = Callable[[], Awaitable[Credentials | None]]
 _CHAIN_TIMEOUT_SECONDS = 25.0
 
 
-async def ask_sdk_chain() -> Credentials | None:
+class _Crossing:
+    """Lets the cancellation of the waiting task reach the work on the thread's loop."""
+
+    def __init__(self) -> None:
+        self._is_cancelled = threading.Event()
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    async def run(self, work: Callable[[], Awaitable[Credentials | None]]) -> Credentials | None:
+        """Runs on the thread. Publishes first and looks then, as `cancel` does it the other way round."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running = asyncio.get_running_loop(), task
+        if self._is_cancelled.is_set():
+            return None
+        async with asyncio.timeout(_CHAIN_TIMEOUT_SECONDS):
+            return await work()
+
+    def cancel(self) -> None:
+        self._is_cancelled.set()
+        if self._running is not None:
+            loop, task = self._running
+            # The loop is closed when the work has ended by itself.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
+
+
+async def _load_from_chain() -> Credentials | None:
+    # Heavy and untyped, and not needed where the environment has credentials. A session of its own for each fetch:
+    # botocore would refresh an older one inline, in the midst of a call, at times of its own choosing.
+    session = importlib.import_module("aiobotocore.session").AioSession()
+    loaded = await session.get_credentials()
+    if loaded is None:
+        return None
+    frozen = await loaded.get_frozen_credentials()
+    # After freezing: credentials that are fetched lazily have no end before. botocore has no public name for it.
+    expires_at = getattr(loaded, "_expiry_time", None)
+    return Credentials(
+        frozen.access_key, frozen.secret_key, frozen.token or None, _utc(expires_at) if expires_at else None
+    )
+
+
+async def ask_sdk_chain(load: AskChain = _load_from_chain) -> Credentials | None:
     """Asks the chain on an event loop in a thread of its own.
 
     The SDK reads files and service models and may run a `credential_process`, all of which would hold up the calls
@@ -29,7 +70,7 @@ async def ask_sdk_chain() -> Credentials | None:
     """
     crossing = _Crossing()
     try:
-        return await asyncio.to_thread(lambda: asyncio.run(crossing.run(_load_from_chain)))
+        return await asyncio.to_thread(lambda: asyncio.run(crossing.run(load)))
     except asyncio.CancelledError:
         crossing.cancel()
         raise
@@ -94,47 +135,6 @@ class ServiceAccountSource:
             raise unavailable(
                 Tier.SERVICE_ACCOUNT, f"the AWS SDK's credential chain failed with {type(exc).__name__}"
             ) from exc
-
-
-class _Crossing:
-    """Lets the cancellation of the waiting task reach the work on the thread's loop."""
-
-    def __init__(self) -> None:
-        self._is_cancelled = threading.Event()
-        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
-
-    async def run(self, work: Callable[[], Awaitable[Credentials | None]]) -> Credentials | None:
-        """Runs on the thread. Publishes first and looks then, as `cancel` does it the other way round."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._running = asyncio.get_running_loop(), task
-        if self._is_cancelled.is_set():
-            return None
-        async with asyncio.timeout(_CHAIN_TIMEOUT_SECONDS):
-            return await work()
-
-    def cancel(self) -> None:
-        self._is_cancelled.set()
-        if self._running is not None:
-            loop, task = self._running
-            # The loop is closed when the work has ended by itself.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(task.cancel)
-
-
-async def _load_from_chain() -> Credentials | None:
-    # Heavy and untyped, and not needed where the environment has credentials. A session of its own for each fetch:
-    # botocore would refresh an older one inline, in the midst of a call, at times of its own choosing.
-    session = importlib.import_module("aiobotocore.session").AioSession()
-    loaded = await session.get_credentials()
-    if loaded is None:
-        return None
-    frozen = await loaded.get_frozen_credentials()
-    # After freezing: credentials that are fetched lazily have no end before. botocore has no public name for it.
-    expires_at = getattr(loaded, "_expiry_time", None)
-    return Credentials(
-        frozen.access_key, frozen.secret_key, frozen.token or None, _utc(expires_at) if expires_at else None
-    )
 
 
 def _utc(time: datetime) -> datetime:

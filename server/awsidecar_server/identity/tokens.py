@@ -20,7 +20,7 @@ from awsidecar_server.identity.refusals import token_rejected
 MAX_TOKEN_CHARS = 50_000
 # The issuer's clock may be ahead of ours. An expiry has no such grace.
 _ISSUED_AHEAD = timedelta(seconds=60)
-_MAX_CACHED = 10_000
+MAX_CACHED = 10_000
 # What fits into gRPC metadata comes with every call and is worth remembering; a longer token comes once.
 _MAX_CACHED_CHARS = 16 * 1024
 _ALGORITHM = "RS256"
@@ -34,11 +34,14 @@ class TokenVerifier:
     fetch of keys, except a token that claims everything right.
     """
 
-    def __init__(self, cognito: CognitoConfig, keys: KeySet, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, cognito: CognitoConfig, keys: KeySet, clock: Clock = utc_now, *, max_cached: int = MAX_CACHED
+    ) -> None:
         self._issuer = cognito.issuer
         self._client_ids = frozenset(cognito.client_ids)
         self._keys = keys
         self._clock = clock
+        self._max_cached = max_cached
         # Verified tokens by the digest of their text, least recently used first. One that has expired is dropped
         # when it is asked for, or when it has become the oldest.
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
@@ -109,7 +112,7 @@ class TokenVerifier:
         self._verified[digest] = token
         while self._verified:
             oldest = next(iter(self._verified))
-            if len(self._verified) <= _MAX_CACHED and self._verified[oldest].expires_at > now:
+            if len(self._verified) <= self._max_cached and self._verified[oldest].expires_at > now:
                 break
             del self._verified[oldest]
 

@@ -24,7 +24,11 @@ def configure(config: LogConfig) -> None:
     ]
     # A traceback is written without the values of its locals, which may hold secrets.
     render: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if config.format == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
@@ -48,6 +56,8 @@ class Telemetry:
     """All metrics of one sidecar, in a registry of its own."""
 
     def __init__(self) -> None:
+        # A series more for each counter and histogram, that nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         r = self.registry
@@ -72,13 +82,19 @@ class Telemetry:
             registry=r,
         )
         self.aws_attempts = Counter(
-            "awsidecar_aws_attempts", "Requests sent to AWS, retries included", ["aws_service", "operation"], registry=r
+            "awsidecar_aws_attempts",
+            "Requests sent to AWS, retries included",
+            ["aws_service", "operation"],
+            registry=r,
         )
         self.aws_throttles = Counter(
             "awsidecar_aws_throttles", "AWS calls that ended throttled", ["aws_service", "operation"], registry=r
         )
         self.aws_pool_in_use = Gauge(
-            "awsidecar_aws_pool_in_use", "AWS calls in progress, each on one pooled connection", ["aws_service"], registry=r
+            "awsidecar_aws_pool_in_use",
+            "AWS calls in progress, each on one pooled connection",
+            ["aws_service"],
+            registry=r,
         )
         self.aws_pool_size = Gauge(
             "awsidecar_aws_pool_size", "Connections each pool may open", ["aws_service"], registry=r
@@ -90,7 +106,9 @@ class Telemetry:
             registry=r,
         )
         self.sessions_open = Gauge("awsidecar_sessions_open", "Sessions open", registry=r)
-        self.errors_internal = Counter("awsidecar_internal_errors", "Calls that failed by a defect of ours", registry=r)
+        self.errors_internal = Counter(
+            "awsidecar_internal_errors", "Calls that failed by a defect of ours", registry=r
+        )
         self.build = Gauge("awsidecar_build_info", "Version of the sidecar", ["version"], registry=r)
 
     def credential_event(self, tier: str, event: str) -> None:

@@ -149,9 +149,8 @@ async def test_one_tokens_refusal_is_not_that_of_another_of_the_same_user() -> N
     await exchange.aclose()
 
 
-async def test_identity_ids_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("awsidecar_server.identity.cognito._MAX_IDENTITY_IDS", 3)
-    exchange, _ = make_exchange()
+async def test_identity_ids_in_memory_are_bounded() -> None:
+    exchange = CognitoExchange(COGNITO, FakeCognitoApi(FakeClock()), max_identity_ids=3)
     for number in range(10):
         await exchange.fetch(cognito_caller(f"user-{number}"))
     assert repr(exchange) == "<CognitoExchange [Identity ids: 3]>"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.identity.fakes import (
     COGNITO,
@@ -128,6 +128,7 @@ _VALUES = st.one_of(
 _OTHERS = st.lists(st.tuples(st.sampled_from(["user-agent", "traceparent", "x-other"]), st.text(max_size=5)))
 
 
+@settings(deadline=None)
 @given(others=_OTHERS, stated=st.lists(st.tuples(_HEADERS, _VALUES), min_size=1), data=st.data())
 def test_a_session_header_never_makes_the_service_account(
     others: list[tuple[str, str]], stated: list[tuple[str, str | bytes]], data: st.DataObject

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, make_credentials
 
@@ -55,6 +55,7 @@ def test_credentials_without_an_end_end_with_the_token() -> None:
 _TIMES = st.timedeltas(timedelta(seconds=6), timedelta(days=7))
 
 
+@settings(deadline=None)
 @given(life=_TIMES, token_life=st.none() | _TIMES, jitter=st.floats(0, 1), at=_TIMES)
 def test_nothing_is_served_past_any_end_nor_renewed_in_the_first_half_of_its_life(
     life: timedelta, token_life: timedelta | None, jitter: float, at: timedelta

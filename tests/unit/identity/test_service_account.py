@@ -256,7 +256,7 @@ async def test_a_chain_with_no_provider_present_gives_nothing(environment: pytes
     assert await ask_sdk_chain() is None
 
 
-async def test_cancelling_the_question_ends_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelling_the_question_ends_the_thread_that_asks() -> None:
     began, ended = threading.Event(), threading.Event()
 
     async def hang() -> None:
@@ -266,8 +266,7 @@ async def test_cancelling_the_question_ends_the_thread_that_asks(monkeypatch: py
         finally:
             ended.set()
 
-    monkeypatch.setattr("awsidecar_server.identity.service_account._load_from_chain", hang)
-    asking = asyncio.create_task(ask_sdk_chain())
+    asking = asyncio.create_task(ask_sdk_chain(hang))
     await asyncio.to_thread(began.wait, 10)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.identity.fakes import (
     COGNITO,
@@ -30,15 +30,15 @@ from tests.unit.identity.fakes import (
 from awsidecar_server.errors import CredentialsUnavailable, Unauthenticated
 from awsidecar_server.identity.credentials import VerifiedToken
 from awsidecar_server.identity.jwks import KeySet
-from awsidecar_server.identity.tokens import MAX_TOKEN_CHARS, TokenVerifier
+from awsidecar_server.identity.tokens import MAX_CACHED, MAX_TOKEN_CHARS, TokenVerifier
 
 GOOD_HEADER = {"alg": "RS256", "kid": "one"}
 
 
-def make_verifier() -> tuple[TokenVerifier, FakeFetch, FakeClock]:
+def make_verifier(*, max_cached: int = MAX_CACHED) -> tuple[TokenVerifier, FakeFetch, FakeClock]:
     clock = FakeClock()
     fetch = FakeFetch(key_set(jwk("one")))
-    return TokenVerifier(COGNITO, KeySet(fetch, clock), clock), fetch, clock
+    return TokenVerifier(COGNITO, KeySet(fetch, clock), clock, max_cached=max_cached), fetch, clock
 
 
 async def cause_of(verifier: TokenVerifier, raw: str) -> str:
@@ -263,15 +263,15 @@ async def test_expired_tokens_leave_memory_when_others_come() -> None:
     assert repr(verifier) == "<TokenVerifier [Verified tokens: 1]>"
 
 
-async def test_memory_of_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("awsidecar_server.identity.tokens._MAX_CACHED", 3)
-    verifier, _, _ = make_verifier()
+async def test_memory_of_tokens_is_bounded() -> None:
+    verifier, _, _ = make_verifier(max_cached=3)
     for number in range(10):
         await verifier.verify(id_token(claims(jti=str(number))))
     await verifier.verify(id_token(claims(padding="x" * 20_000)))
     assert repr(verifier) == "<TokenVerifier [Verified tokens: 3]>"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300) | st.builds(".".join, st.lists(st.text("abcABC019-_=", max_size=40), max_size=5)))
 def test_no_text_gets_past_or_fetches_keys(raw: str) -> None:
     verifier, fetch, _ = make_verifier()
@@ -279,8 +279,9 @@ def test_no_text_gets_past_or_fetches_keys(raw: str) -> None:
     assert fetch.count == 0
 
 
-async def outcomes(verifier: TokenVerifier, raw: str) -> list[VerifiedToken | BaseException]:
-    return await asyncio.gather(verifier.verify(raw), return_exceptions=True)
+async def outcome_of(verifier: TokenVerifier, raw: str) -> VerifiedToken | BaseException:
+    (outcome,) = await asyncio.gather(verifier.verify(raw), return_exceptions=True)
+    return outcome
 
 
 _JSON = st.recursive(
@@ -290,6 +291,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from(["iss", "aud", "token_use", "exp", "iat", "sub", "nbf"]), value=_JSON)
 def test_no_value_of_a_claim_is_anything_but_taken_or_rejected(name: str, value: Any) -> None:
     verifier, _, _ = make_verifier()
@@ -297,7 +299,7 @@ def test_no_value_of_a_claim_is_anything_but_taken_or_rejected(name: str, value:
     header, payload, _ = raw_token(GOOD_HEADER, content).split(".")
     signature = jwt.get_algorithm_by_name("RS256").sign(f"{header}.{payload}".encode(), private_key("one"))
     raw = f"{header}.{payload}.{jwt.utils.base64url_encode(signature).decode()}"
-    (outcome,) = asyncio.run(outcomes(verifier, raw))
+    outcome = asyncio.run(outcome_of(verifier, raw))
     if isinstance(outcome, Unauthenticated):
         assert outcome.reason == "TOKEN_REJECTED"
     else:

@@ -1,0 +1,142 @@
+"""AWS that gives no answer, or none that can be read; and defects of the sidecar itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import grpc
+import pytest
+
+from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
+from awsidecar.errors.v1 import errors_pb2
+from tests.integration.stub.conftest import Start
+from tests.integration.stub.process import served
+from tests.integration.stub.sidecar import Sidecar, connected, refusal_of, settings_for
+from tests.integration.stub_aws import Answer, StubAws, held, refused
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="ann")})
+PUT = items_pb2.PutItemRequest(table_name="users", item={"id": AttributeValue(s="ann")})
+GOOD = {"Item": {"id": {"S": "ann"}}}
+# A value that the service model does not allow, and that no message can hold.
+IMPOSSIBLE = Answer({"Item": {"secret-of-the-item": {"N": ["not", "text"]}}})
+UNREADABLE = {
+    "not json": Answer(b"<html>a captive portal</html>"),
+    "cut json": Answer(b'{"Item": {"id": {"S": "an'),
+    "not utf-8": Answer(b'{"Item": {"id": {"S": "\xff\xfe"}}}'),
+    "not an object": Answer(b"[1, 2]"),
+    "null": Answer(b"null"),
+    "wrong members": Answer(b'{"Item": "text"}'),
+    "deep": Answer(b'{"Item": {"a": ' + b'{"L": [' * 50_000 + b"]}" * 50_000 + b"}}"),
+    "error with odd type": Answer(b'{"__type": 5, "message": "x"}', 400),
+    "error not an object": Answer(b"[]", 400),
+    "error not utf-8": Answer(b"\xff\xfe", 400),
+}
+
+
+@pytest.fixture
+def refused_port() -> Iterator[int]:
+    """A port that refuses connections: bound, so that nobody else gets it, and not listened to."""
+    with closing(socket.socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+async def test_unreadable_answer_is_never_taken_for_an_empty_one(
+    sidecar: Sidecar, aws: StubAws, answer: Answer
+) -> None:
+    """Read leniently, rubbish would say that the item does not exist."""
+    aws.on("GetItem", answer)
+    refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
+    assert (refusal.code.name, refusal.info.domain, refusal.reason) == ("UNAVAILABLE", "awsidecar", "AWS_UNREACHABLE")
+    assert refusal.metadata == {"operation": "GetItem", "cause": "bad_response"}
+
+
+async def test_unreadable_refusal_is_judged_by_its_http_status(sidecar: Sidecar, aws: StubAws) -> None:
+    aws.on("GetItem", Answer(b"<html>Bad Gateway</html>", 502))
+    refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
+    assert (refusal.code.name, refusal.reason, refusal.metadata["http_status"]) == ("UNAVAILABLE", "HTTP_502", "502")
+
+
+async def test_refused_connection_is_unavailable(start: Start, refused_port: int) -> None:
+    async with start(AWS_ENDPOINT_URL=f"http://127.0.0.1:{refused_port}") as sidecar:
+        refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
+    assert (refusal.code.name, refusal.reason, refusal.metadata["cause"]) == (
+        "UNAVAILABLE",
+        "AWS_UNREACHABLE",
+        "connect",
+    )
+
+
+@pytest.mark.parametrize("sent", [0, 10])
+async def test_connection_lost_before_the_end_of_the_answer_is_unavailable(
+    sidecar: Sidecar, aws: StubAws, sent: int
+) -> None:
+    aws.on("GetItem", Answer(GOOD, cut_after=sent))
+    refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
+    assert (refusal.code.name, refusal.reason, refusal.metadata["cause"]) == (
+        "UNAVAILABLE",
+        "AWS_UNREACHABLE",
+        "connection_lost",
+    )
+
+
+async def test_lost_connection_is_made_anew_within_the_call(aws: StubAws, start: Start) -> None:
+    aws.on("GetItem", Answer(GOOD, cut_after=0), Answer(GOOD))
+    async with start(AWSIDECAR_AWS_MAX_ATTEMPTS="2") as sidecar:
+        assert (await sidecar.dynamodb.GetItem(GET)).item.attributes["id"].s == "ann"
+
+
+async def test_silence_of_aws_is_unavailable(aws: StubAws, start: Start) -> None:
+    aws.on("GetItem", held())
+    async with start(AWSIDECAR_AWS_READ_TIMEOUT_SECONDS="0.2") as sidecar:
+        refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
+    assert (refusal.code.name, refusal.reason, refusal.metadata["cause"]) == (
+        "UNAVAILABLE",
+        "AWS_UNREACHABLE",
+        "timeout",
+    )
+
+
+async def test_refusal_whose_details_are_odd_keeps_its_code(sidecar: Sidecar, aws: StubAws) -> None:
+    aws.on("PutItem", refused("ConditionalCheckFailedException", "no", Item={"a": {"N": ["not", "text"]}}))
+    refusal = await refusal_of(sidecar.dynamodb.PutItem(PUT))
+    assert (refusal.code.name, refusal.reason) == ("FAILED_PRECONDITION", "CONDITIONAL_CHECK_FAILED_EXCEPTION")
+    assert not refusal.details(errors_pb2.ConditionalCheckFailed)
+    aws.on("TransactWriteItems", refused("TransactionCanceledException", "no", CancellationReasons=[None, {"Code": 5}]))
+    transact = transactions_pb2.TransactWriteItemsRequest(
+        transact_items=[transactions_pb2.TransactWriteItem(put={"table_name": "users", "item": PUT.item})]
+    )
+    refusal = await refusal_of(sidecar.dynamodb.TransactWriteItems(transact))
+    assert (refusal.code.name, refusal.reason) == ("ABORTED", "TRANSACTION_CANCELED_EXCEPTION")
+
+
+async def test_long_name_of_a_field_at_fault_fits_a_client_that_says_nothing(sidecar: Sidecar) -> None:
+    request = items_pb2.PutItemRequest(table_name="users", item={"ü" * 30_000: AttributeValue()})
+    async with connected(sidecar.target, options=[]) as plain:
+        refusal = await refusal_of(plain.dynamodb.PutItem(request))
+    assert (refusal.code.name, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+
+
+async def test_defect_gives_a_fixed_message_whose_id_the_log_has_with_the_traceback(aws: StubAws) -> None:
+    aws.on("GetItem", IMPOSSIBLE)
+    async with served(settings_for(aws.url)) as process, connected(process.target) as client:
+        refusal = await refusal_of(client.dynamodb.GetItem(GET))
+        assert refusal.code is grpc.StatusCode.INTERNAL
+        assert (refusal.info.domain, refusal.reason) == ("awsidecar", "INTERNAL_ERROR")
+        assert refusal.message == "an internal error; the sidecar's log has it"
+        assert set(refusal.metadata) == {"operation", "error_id"}
+        assert "TypeError" not in str(refusal.status)
+        # The process goes on.
+        aws.on("GetItem", Answer(GOOD))
+        assert (await client.dynamodb.GetItem(GET)).item.attributes["id"].s == "ann"
+    (event,) = (json.loads(line) for line in process.errors.splitlines() if "internal error" in line)
+    assert event["error_id"] == refusal.metadata["error_id"]
+    assert "TypeError" in event["exception"]
+    assert "Traceback" in event["exception"]

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, Rpc, rpcs
+
+
+def find(method: str) -> Rpc:
+    return next(rpc for service in AWS_SERVICES for rpc in rpcs(service) if rpc.method == method)
+
+
+def test_every_rpc_of_an_aws_service_names_its_operation() -> None:
+    found = [rpc for service in AWS_SERVICES for rpc in rpcs(service)]
+    assert len(found) == len({(rpc.aws_service, rpc.aws_operation) for rpc in found}) > 50
+    assert all(rpc.method == rpc.aws_operation for rpc in found)
+    assert {rpc.aws_service for rpc in found} == {"dynamodb", "dynamodbstreams"}
+
+
+def test_rpc_says_all_that_its_handler_needs() -> None:
+    rpc = find("GetItem")
+    assert (rpc.service, rpc.aws_service) == ("awsidecar.dynamodb.v1.DynamoDbService", "dynamodb")
+    assert (rpc.request.name, rpc.response.name) == ("GetItemRequest", "GetItemResponse")
+    assert find("GetRecords").aws_service == "dynamodbstreams"
+
+
+def test_rpcs_of_our_own_name_no_operation() -> None:
+    found = list(rpcs(CREDENTIALS_SERVICE))
+    assert [rpc.method for rpc in found] == [
+        "OpenSession",
+        "CloseSession",
+        "GetCredentials",
+        "ValidateCredentials",
+        "WhoAmI",
+    ]
+    assert {(rpc.aws_service, rpc.aws_operation) for rpc in found} == {("", "")}
