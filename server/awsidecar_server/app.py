@@ -55,7 +55,8 @@ class App:
         exchange, verifier = self._cognito(sender)
         self._sessions = SessionStore(config.identity, clock)
         telemetry.sessions_open.set_function(lambda: self._sessions.open_count)
-        sources = Sources(exchange, ServiceAccountSource(environment, config.identity.service_account))
+        service_account = ServiceAccountSource(environment, config.identity.service_account, region=regions.default)
+        sources = Sources(exchange, service_account)
         self._cache = CredentialCache(sources, config.identity, clock, telemetry.credential_event)
         telemetry.watch_expiry(self._cache.seconds_to_expiry)
         gate = Gate(verifier, self._sessions)
@@ -76,9 +77,12 @@ class App:
         config = self._config.cognito
         if not config.enabled:
             return None, None
-        keys = KeySet(fetch_over_http(config.jwks_url or f"{config.issuer}/.well-known/jwks.json"), self._clock)
+        trusted = self._config.aws.ca_bundle
+        tls = ssl.create_default_context(cafile=trusted) if trusted else None
+        keys = KeySet(fetch_over_http(jwks_url(config), tls=tls), self._clock)
         self._closing.push_async_callback(keys.aclose)
         exchange = CognitoExchange(config, CognitoIdentity(sender, config.identity_region))
+        self._closing.push_async_callback(exchange.aclose)
         return exchange, TokenVerifier(config, keys, self._clock)
 
     async def __aenter__(self) -> Self:

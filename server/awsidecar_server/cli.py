@@ -5,24 +5,39 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from awsidecar_server.config import EX_USAGE, BadConfig, Config, settings
+from awsidecar_server.config import BadConfig, Config, settings
 from awsidecar_server.version import VERSION
+
+_EX_USAGE = 64  # sysexits.h: the command was used incorrectly
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of `awsidecar`."""
+    _open_standard_streams()
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except BadConfig as bad:
         print(f"awsidecar: {bad}", file=sys.stderr)
-        return EX_USAGE
+        return _EX_USAGE
     except BrokenPipeError:
         return 0
+
+
+def _open_standard_streams() -> None:
+    """Makes descriptors 0 to 2 exist: sockets that took their numbers would be written to, and uvloop refuses them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - for the whole process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - likewise
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     health = commands.add_parser("health", help="ask a running sidecar whether it serves; exit 0 when it does")
-    health.add_argument("--target", default="127.0.0.1:50051", help="where it serves gRPC (default: %(default)s)")
+    health.add_argument(
+        "--target", default=_default_target(), help="where it serves gRPC (default, from the settings: %(default)s)"
+    )
     health.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="default: %(default)s")
     health.set_defaults(run=_health)
     return parser
@@ -81,18 +98,38 @@ def _serve(options: argparse.Namespace) -> int:
         environment["AWSIDECAR_EMBEDDED_ENABLED"] = "true"
     if options.data_dir:
         environment["AWSIDECAR_EMBEDDED_DATA_DIR"] = options.data_dir
+    # Until the event loop takes it over: as the first process of a container, one would be deaf to it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Checked before anything heavy is imported, and before anything is bound.
     config = Config.load(environment, options.config)
+    if options.data_dir and not config.embedded.enabled:
+        raise BadConfig(
+            "--data-dir: is for the embedded AWS; for example awsidecar serve --embedded --data-dir ./data"
+        )
 
+    # gRPC's core writes lines of its own to standard error, beside the log and the one line of a bad configuration.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from awsidecar_server.api.server import BindError
+    from awsidecar_server.embedded.process import EmulatorFailed
     from awsidecar_server.ops import log
     from awsidecar_server.run import serve
 
     log.configure(config.log)
     try:
-        return _run(serve(config, environment, options.config))
+        return _run(serve(config, environment))
     except BindError as taken:
         raise BadConfig(str(taken)) from taken
+    except EmulatorFailed as failed:
+        print(f"awsidecar: {failed}", file=sys.stderr)
+        return 1
+
+
+def _default_target() -> str:
+    """Where a sidecar with the environment's settings serves; the settings themselves are checked when it starts."""
+    host = os.environ.get("AWSIDECAR_LISTEN_HOST") or "127.0.0.1"
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    bracketed = f"[{reachable}]" if ":" in reachable else reachable
+    return f"{bracketed}:{os.environ.get('AWSIDECAR_LISTEN_PORT') or 50051}"
 
 
 def _health(options: argparse.Namespace) -> int:

@@ -18,6 +18,8 @@ class SidecarError(Exception):
         super().__init__(message)
         self.message = message
         self.reason = reason
+        # The tier that would have signed, once it is known.
+        self.tier = ""
         self.metadata: Mapping[str, str] = metadata
 
 

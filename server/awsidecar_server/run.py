@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-async def serve(config: Config, environment: Mapping[str, str], config_file: str | None) -> int:
+async def serve(config: Config, environment: Mapping[str, str]) -> int:
     """Serves until it is asked to stop; returns the exit code."""
     shutdown = Shutdown()
     shutdown.listen()
     async with AsyncExitStack() as closing:
         stopping = asyncio.create_task(shutdown.asked())
         closing.callback(stopping.cancel)
-        started = asyncio.create_task(_start(config, environment, config_file, shutdown, closing))
+        started = asyncio.create_task(_start(config, environment, shutdown, closing))
         await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
             started.cancel()
@@ -43,15 +44,17 @@ async def serve(config: Config, environment: Mapping[str, str], config_file: str
 
 
 async def _start(
-    config: Config, environment: Mapping[str, str], file: str | None, shutdown: Shutdown, closing: AsyncExitStack
+    config: Config, environment: Mapping[str, str], shutdown: Shutdown, closing: AsyncExitStack
 ) -> None:
     embedded = None
     if config.embedded.enabled:
         embedded = await _start_embedded(config, shutdown, closing)
-        # What the environment says of AWS is about another account.
-        others = {name: text for name, text in environment.items() if not name.startswith(("AWS_", "COGNITO_"))}
+        # What the environment and the file say of AWS is about another account.
+        elsewhere = ("AWS_", "COGNITO_", "AWSIDECAR_CONFIG_FILE")
+        others = {name: text for name, text in environment.items() if not name.startswith(elsewhere)}
         environment = {**others, **embedded.environment}
-        config = Config.load(environment, file)
+        local = Config.load(environment)
+        config = replace(config, aws=local.aws, cognito=local.cognito)
     app = await closing.enter_async_context(App(config, environment))
     if embedded is not None:
         from awsidecar_server.embedded.banner import banner

@@ -66,7 +66,7 @@ class Answer:
 Script = Answer | Callable[[Recorded], Answer]
 
 
-def refused(code: str, message: str = "", status: int = 400, **members: Any) -> Answer:
+def refused(code: str, message: str = "", status: int = 400, /, **members: Any) -> Answer:
     """A refusal as DynamoDB words it."""
     return Answer({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message, **members}, status)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 
 from awsidecar.transport import MAX_DETAILS_BYTES
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
+
+_REGION = re.compile(r"[a-z0-9-]{1,64}")
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -26,6 +29,8 @@ class Settings:
         checked_timeout(self.timeout)
         metadata = [("x-awsidecar-max-details-bytes", str(MAX_DETAILS_BYTES)), *self.authentication]
         if self.region is not None:
+            if not _REGION.fullmatch(self.region):
+                raise ValueError(f"{self.region!r} is no AWS region")
             metadata.append(("x-awsidecar-region", self.region))
         object.__setattr__(self, "metadata", tuple(metadata))
 
@@ -63,6 +68,8 @@ def checked_timeout(seconds: float) -> float:
 
 def _checked_secret(text: str) -> str:
     # Checked here because gRPC would repeat the text in its own complaint.
+    if not isinstance(text, str):
+        raise TypeError(f"a token or session handle is a str, not {type(text).__name__}")
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a token or session handle has characters that no token has, or none at all")
     return text

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
 from awsidecar_server.api.edge import Handler, Reply, Request
+from awsidecar_server.api.status import verdict
 from awsidecar_server.aws.directory import SecurityTokens
 from awsidecar_server.aws.lane import CredentialProvider
 from awsidecar_server.config import IdentityConfig
@@ -16,6 +18,7 @@ from awsidecar_server.errors import AwsRejected, FieldViolation, Forbidden, Inva
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.credentials import Caller, CognitoCaller, Credentials, SessionCaller, Tier
 from awsidecar_server.identity.gate import SESSION, Gate
+from awsidecar_server.identity.refusals import no_service_account
 from awsidecar_server.identity.sessions import SessionStore
 
 _TIERS = {
@@ -25,25 +28,10 @@ _TIERS = {
 }
 # The session's maximum age bounds what has no end of its own.
 _FOREVER = datetime.max.replace(tzinfo=UTC)
-# "IAM and STS" API references: the bounds of the three members.
+# Ours, well above what AWS gives out (key ids have at most 128 characters: IAM API, AccessKey).
 _LONGEST_KEY_ID = 128
 _LONGEST_SECRET = 256
 _LONGEST_SESSION_TOKEN = 32 * 1024
-
-# What AWS says of credentials that are wrong, rather than of the question or the moment.
-_INVALID = frozenset(
-    {
-        "AccessDenied",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
 
 
 class CredentialsHandlers:
@@ -124,12 +112,13 @@ class CredentialsHandlers:
         try:
             caller = await self._gate.identify(request.metadata)
             answer.tier = _TIERS[caller.tier]
-            found = await self._tokens.caller_identity(caller, request.deadline)
+            found = await self._tokens.caller_identity(caller)
             credentials = await self._provider.credentials(caller)
         except Unauthenticated as refused:
             answer.reason = refused.reason
         except AwsRejected as refused:
-            if refused.code not in _INVALID:
+            # Any other refusal is of the question or the moment, not of the credentials.
+            if verdict(refused).code not in (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED):
                 raise
             answer.reason = refused.code
         else:
@@ -142,6 +131,8 @@ class CredentialsHandlers:
 
     async def who_am_i(self, request: Request) -> Reply:
         caller = await self._gate.identify(request.metadata)
+        if caller.tier is Tier.SERVICE_ACCOUNT and not self._config.service_account:
+            raise no_service_account("this sidecar may not sign as itself")
         answer = pb.WhoAmIResponse(tier=_TIERS[caller.tier], region=request.region)
         if isinstance(caller, CognitoCaller):
             answer.subject, answer.issuer = caller.token.subject, caller.token.issuer

@@ -56,9 +56,8 @@ def status_of(
         (name, _shorten(redact(text), _LONGEST_NAME)) for name, text in _metadata(failure, operation)
     )
     _append(status, info)
-    if isinstance(failure, errors.AwsRejected):
-        for detail in _aws_details(failure):
-            _append(status, detail)
+    for detail in _hints(failure):
+        _append(status, detail)
     room = budget - status.ByteSize() - _ENVELOPE_BYTES
     largest = _field_details(failure, verdict, room) or _readable_typed_detail(failure, room)
     if largest is not None:
@@ -77,10 +76,15 @@ def _metadata(failure: errors.SidecarError | errors.AwsRejected, operation: str)
         yield from failure.metadata.items()
 
 
-def _aws_details(failure: errors.AwsRejected) -> Iterator[Message]:
-    if failure.request_id:
-        yield error_details_pb2.RequestInfo(request_id=_shorten(failure.request_id, _LONGEST_NAME))
-    if failure.code in THROTTLING:
+def _hints(failure: errors.SidecarError | errors.AwsRejected) -> Iterator[Message]:
+    """What to quote to AWS's support, and when to try again."""
+    if isinstance(failure, errors.AwsRejected):
+        if failure.request_id:
+            yield error_details_pb2.RequestInfo(request_id=_shorten(failure.request_id, _LONGEST_NAME))
+        throttled = failure.code in THROTTLING
+    else:
+        throttled = failure.reason == "OVERLOADED"
+    if throttled:
         yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_THROTTLED_RETRY_SECONDS))
 
 

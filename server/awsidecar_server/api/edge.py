@@ -16,13 +16,14 @@ from google.protobuf.message_factory import GetMessageClass
 
 from awsidecar_server.api.contract import Rpc
 from awsidecar_server.api.details import status_of
-from awsidecar_server.api.metadata import Metadata, Regions, details_budget
+from awsidecar_server.api.metadata import Metadata, Regions, details_budget, trace_id
 from awsidecar_server.api.status import OWN_DOMAIN, Verdict, verdict
 from awsidecar_server.api.wire import parse
 from awsidecar_server.config import ListenConfig
 from awsidecar_server.errors import (
     AwsRejected,
     AwsUnreachable,
+    DeadlineSpent,
     Draining,
     InvalidRequest,
     LimitReached,
@@ -62,7 +63,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 class Edge:
     """Turns handlers into gRPC methods.
 
-    The mutable state is the number of calls in flight, and the word that no more are taken.
+    The mutable state is the number of calls in flight and of their bytes, and the word that no more are taken.
     """
 
     def __init__(self, config: ListenConfig, regions: Regions, telemetry: Telemetry) -> None:
@@ -70,11 +71,24 @@ class Edge:
         self._regions = regions
         self._telemetry = telemetry
         self._in_flight = 0
+        self._in_flight_bytes = 0
         self._draining = False
+        self._turning_away = asyncio.Event()
+        self._idle = asyncio.Event()
 
     def drain(self) -> None:
-        """Takes no more calls; those in flight go on."""
+        """Takes no more calls; those in flight go on, and new ones wait to be turned away."""
         self._draining = True
+
+    async def idle(self) -> None:
+        """Returns when no call is in flight any more; only during a drain."""
+        while self._in_flight:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def turn_away(self) -> None:
+        """Answers what came during the drain, and what still comes."""
+        self._turning_away.set()
 
     def method(self, rpc: Rpc, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The gRPC method of an RPC. Requests arrive as bytes, so that unreadable ones are answered by us."""
@@ -85,9 +99,11 @@ class Edge:
             started, code = time.perf_counter(), "CANCELLED"
             metrics.in_flight.inc()
             self._in_flight += 1
+            self._in_flight_bytes += len(raw)
             try:
-                self._admit(rpc, raw)
-                reply = await handler(self._read(rpc, request_class, raw, context))
+                await self._admit(raw)
+                request = self._read(rpc, request_class, raw, context)
+                reply = await _within_deadline(handler(request), request.deadline)
                 answer = self._written(rpc, reply, context)
                 code = "OK"
                 return answer
@@ -100,17 +116,23 @@ class Edge:
                 raise  # never reached: abort raises
             finally:
                 self._in_flight -= 1
+                self._in_flight_bytes -= len(raw)
+                self._idle.set()
                 metrics.in_flight.dec()
                 metrics.finished(code, time.perf_counter() - started)
 
         return grpc.unary_unary_rpc_method_handler(serve)
 
-    def _admit(self, rpc: Rpc, raw: bytes) -> None:
+    async def _admit(self, raw: bytes) -> None:
         if self._draining:
+            await self._turning_away.wait()
             raise Draining
-        limit = self._config.max_in_flight
-        if self._in_flight > limit:
-            raise LimitReached("too many calls are in flight", reason="OVERLOADED", limit=str(limit))
+        most, most_bytes = self._config.max_in_flight, self._config.max_in_flight_bytes
+        if self._in_flight > most:
+            raise LimitReached("too many calls are in flight", reason="OVERLOADED", limit=str(most))
+        # A single request is never too much: it has its own limit.
+        if self._in_flight_bytes > most_bytes and self._in_flight > 1:
+            raise LimitReached("too many bytes are in flight", reason="OVERLOADED", limit_bytes=str(most_bytes))
         self._check_size(len(raw), "request")
 
     def _check_size(self, size: int, direction: str) -> None:
@@ -153,13 +175,18 @@ class Edge:
             found = Verdict(grpc.StatusCode.INTERNAL, OWN_DOMAIN, known.reason)
         metadata: Any = context.invocation_metadata() or ()
         status = status_of(known, found, rpc.method, details_budget(metadata))
-        trailers: tuple[tuple[str, str | bytes], ...] = ()
-        if isinstance(known, AwsRejected):
-            trailers = _trailers(known.tier, known.request_id, known.attempts)
+        request_id, attempts = (known.request_id, known.attempts) if isinstance(known, AwsRejected) else ("", 0)
+        trailers: tuple[tuple[str, str | bytes], ...] = _trailers(known.tier, request_id, attempts)
         if isinstance(known, AwsRejected | AwsUnreachable):
-            # The sidecar has tried again already, as far as that is safe: a client's own policy shall not (gRFC A6).
+            # The sidecar has tried again already: a client's own policy shall not (gRFC A6).
             trailers = (*trailers, ("grpc-retry-pushback-ms", "-1"))
-        _log.debug("rpc refused", method=rpc.method, code=found.code.name, reason=found.reason)
+        _log.debug(
+            "rpc refused",
+            method=rpc.method,
+            code=found.code.name,
+            reason=found.reason,
+            trace_id=trace_id(metadata),
+        )
         return _Abort(
             found.code, status.message, (*trailers, ("grpc-status-details-bin", status.SerializeToString()))
         )
@@ -172,6 +199,18 @@ class Edge:
         return SidecarError(
             "an internal error; the sidecar's log has it", reason="INTERNAL_ERROR", error_id=error_id
         )
+
+
+async def _within_deadline(reply: Awaitable[Reply], deadline: float | None) -> Reply:
+    """The one place where the caller's deadline ends the work: credentials, attempts and waits are all inside."""
+    limit = asyncio.timeout_at(deadline)
+    try:
+        async with limit:
+            return await reply
+    except TimeoutError as spent:
+        if not limit.expired():  # somebody else's
+            raise
+        raise DeadlineSpent from spent
 
 
 @dataclass(frozen=True, slots=True)

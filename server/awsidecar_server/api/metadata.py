@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 REGION = "x-awsidecar-region"
 MAX_DETAILS = "x-awsidecar-max-details-bytes"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Regions:
         return cls(config.region, frozenset({config.region, *config.allowed_regions}))
 
     def chosen_by(self, metadata: Metadata) -> str:
+        if any(key == f"{REGION}-bin" for key, _ in metadata):
+            raise InvalidRequest(f"{REGION} is not text", FieldViolation(REGION, "is not text"), field=REGION)
         named = list(_values(metadata, REGION))
         if not named:
             return self.default
@@ -45,6 +49,15 @@ def details_budget(metadata: Metadata) -> int:
         if value.isdecimal() and len(value) < 12:
             return max(DEFAULT_BUDGET_BYTES, min(int(value), LARGEST_BUDGET_BYTES))
     return DEFAULT_BUDGET_BYTES
+
+
+def trace_id(metadata: Metadata) -> str | None:
+    """The trace that the call belongs to, from `traceparent` (W3C Trace Context); None when it says none."""
+    for value in _values(metadata, "traceparent"):
+        found = _TRACEPARENT.fullmatch(value)
+        if found:
+            return found[1]
+    return None
 
 
 def _values(metadata: Metadata, name: str) -> Iterable[str]:

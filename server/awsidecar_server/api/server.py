@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -15,13 +16,20 @@ from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, rpc
 from awsidecar_server.api.edge import Edge, Handler
 from awsidecar_server.api.operations import operation
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.config import MESSAGE_HEADROOM_BYTES, ListenConfig
+from awsidecar_server.config import ListenConfig
 from awsidecar_server.identity.gate import Gate
 
 _KIB = 1024
+# A message this much over the limit still arrives, and is answered with a typed error instead of gRPC's own.
+_MESSAGE_HEADROOM_BYTES = 4 * 1024 * _KIB
 # gRPC's own are 8 and 16 KiB, which an ID token with many groups outgrows.
 _METADATA_SOFT_BYTES = 32 * _KIB
 _METADATA_HARD_BYTES = 64 * _KIB
+
+# Longer than a call is on its way from a client on this host to its handler.
+_TAKE_OVER_SECONDS = 0.1
+# For the answers of the last calls to leave.
+_LAST_ANSWERS_SECONDS = 0.2
 
 _SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE)
 
@@ -94,7 +102,18 @@ class Server:
         """Refuses new calls at once, and returns when the accepted ones have finished or the grace is over."""
         self._edge.drain()
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_seconds)
+        # gRPC cancels what has arrived and is not handed over when it stops, and clients do not retry what is
+        # cancelled. So calls are taken over first, and answered when gRPC has told its clients to go elsewhere.
+        await asyncio.sleep(_TAKE_OVER_SECONDS)
+        stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
+        await asyncio.sleep(0)
+        self._edge.turn_away()
+        # Watches of health and open reflections end when their clients like, which nobody waits for.
+        await asyncio.wait(
+            {stopping, asyncio.ensure_future(self._edge.idle())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        await self._server.stop(_LAST_ANSWERS_SECONDS)
+        await stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", *(service.full_name for service in _SERVICES)):
@@ -103,12 +122,14 @@ class Server:
 
 def _options(config: ListenConfig) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", config.max_message_bytes + MESSAGE_HEADROOM_BYTES),
-        ("grpc.max_send_message_length", config.max_message_bytes + MESSAGE_HEADROOM_BYTES),
+        ("grpc.max_receive_message_length", config.max_message_bytes + _MESSAGE_HEADROOM_BYTES),
+        ("grpc.max_send_message_length", config.max_message_bytes + _MESSAGE_HEADROOM_BYTES),
         ("grpc.max_metadata_size", _METADATA_SOFT_BYTES),
         ("grpc.absolute_max_metadata_size", _METADATA_HARD_BYTES),
         # Two sidecars must not share a port without knowing.
         ("grpc.so_reuseport", 0),
+        # A connection that says nothing is not kept for gRPC's two minutes.
+        ("grpc.server_handshake_timeout_ms", 10_000),
     ]
 
 

@@ -35,8 +35,8 @@ _CODES_BY_MEANING: dict[StatusCode, str] = {
         ReplicaAlreadyExistsException TableAlreadyExistsException
         """,
     StatusCode.ABORTED: """
-        ReplicatedWriteConflictException ResourceConflictException TransactionCanceledException
-        TransactionConflictException TransactionInProgressException
+        ConcurrentModificationException ReplicatedWriteConflictException ResourceConflictException
+        TransactionCanceledException TransactionConflictException TransactionInProgressException
         """,
     StatusCode.INVALID_ARGUMENT: """
         DeveloperUserAlreadyRegisteredException IdempotentParameterMismatchException InvalidExportTimeException

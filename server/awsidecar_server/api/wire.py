@@ -19,7 +19,9 @@ def parse(message_class: type[Message], raw: bytes) -> Message:
     """The message; raises `DecodeError` for bytes that are none, and for one that nests too deep."""
     try:
         return message_class.FromString(raw)
-    except DecodeError:
+    except DecodeError as malformed:
+        if "MaxDepth" not in str(malformed):  # anything else is no better when it is read deeper
+            raise
         deep = _parse_deep(message_class, raw)
         if deep is None or _is_deeper(deep, _DEEPEST):
             raise

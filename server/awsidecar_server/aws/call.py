@@ -15,8 +15,6 @@ class AwsCall:
     operation: str
     parameters: Mapping[str, Any] = field(repr=False)
     region: str
-    # On the event loop's clock. None: the caller set no deadline.
-    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,11 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
 from awsidecar_server.aws.answers import AnswerParsers
+from awsidecar_server.aws.attempts import count_attempts
 from awsidecar_server.aws.signing import NoCredentialProvider, carry_identity
+from awsidecar_server.aws.transport import DirectSession
 from awsidecar_server.config import AwsConfig
+from awsidecar_server.errors import Draining
 from awsidecar_server.ops.telemetry import Telemetry
 from awsidecar_server.version import VERSION
 
@@ -37,6 +40,7 @@ class ClientPool:
         self._telemetry = telemetry
         self._clients: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._closing = AsyncExitStack()
+        self._is_closed = False
         self._session: aioboto3.Session | None = None
 
     def __repr__(self) -> str:
@@ -47,6 +51,8 @@ class ClientPool:
         key = (service, region)
         task = self._clients.get(key)
         if task is None:
+            if self._is_closed:
+                raise Draining
             if len(self._clients) >= _MAX_CLIENTS:
                 raise RuntimeError(f"more than {_MAX_CLIENTS} AWS clients")
             task = self._clients[key] = asyncio.create_task(self._make(service, region))
@@ -59,6 +65,7 @@ class ClientPool:
             await self.client(service, region)
 
     async def aclose(self) -> None:
+        self._is_closed = True
         for task in self._clients.values():
             task.cancel()
         await asyncio.gather(*self._clients.values(), return_exceptions=True)
@@ -83,6 +90,7 @@ class ClientPool:
             verify=config.ca_bundle,
             config=AioConfig(
                 connector_args={"keepalive_timeout": _KEEPALIVE_SECONDS},
+                http_session_cls=DirectSession,
                 max_pool_connections=config.pool_size,
                 connect_timeout=config.connect_timeout_seconds,
                 read_timeout=config.read_timeout_seconds,
@@ -101,7 +109,8 @@ class ClientPool:
         )
         client = await self._closing.enter_async_context(context)
         carry_identity(client.meta.events)
-        self._telemetry.aws_pool_size.labels(service).set(config.pool_size)
+        count_attempts(client.meta.events, self._telemetry, service)
+        self._telemetry.aws_pool_size.labels(service, region).set(config.pool_size)
         return client
 
     def _endpoint(self, service: str) -> str | None:
@@ -123,9 +132,11 @@ def _is_on_this_host(endpoint_url: str | None) -> bool:
 def _new_session() -> aioboto3.Session:
     # Neither a profile nor a file of the SDK's has a say: what there is to configure is in our own configuration.
     nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-    core = AioSession(session_vars={"profile": (None, None, None, None), **nowhere})
-    # Newer service models than the SDK's own release, so that new operations and members pass.
-    core.get_component("data_loader").search_paths.insert(0, str(files("awsidecar_server.aws") / "models"))
+    regional = {"sts_regional_endpoints": (None, None, "regional", None)}
+    core = AioSession(session_vars={"profile": (None, None, None, None), **nowhere, **regional})
+    # Newer service models than the SDK's own release, so that new operations and members pass; and no other's.
+    loader = core.get_component("data_loader")
+    loader.search_paths[:] = [str(files("awsidecar_server.aws") / "models"), loader.BUILTIN_DATA_PATH]
     core.register_component("credential_provider", NoCredentialProvider())
     core.register_component("response_parser_factory", AnswerParsers())
     return aioboto3.Session(botocore_session=core)

@@ -58,11 +58,11 @@ class SecurityTokens:
         self._lane = lane
         self._region = region
 
-    async def caller_identity(self, caller: Caller, deadline: float | None) -> CallerIdentity:
+    async def caller_identity(self, caller: Caller) -> CallerIdentity:
         """Whose credentials AWS takes the caller's for; raises `AwsRejected` when it takes them for nobody's.
 
         https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
         """
-        call = AwsCall("sts", "GetCallerIdentity", {}, self._region, deadline)
+        call = AwsCall("sts", "GetCallerIdentity", {}, self._region)
         members = (await self._lane.call(caller, call)).members
         return CallerIdentity(members["Account"], members["Arn"], members["UserId"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from botocore import exceptions as sdk
@@ -11,6 +13,7 @@ from botocore.parsers import ResponseParserError
 
 from awsidecar_server.aws.call import AwsCall
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
+from awsidecar_server.identity.credentials import Credentials
 
 # AWS says that the credentials were good once: renewing them and trying again is worth it.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
@@ -35,6 +38,7 @@ THROTTLING = frozenset(
     }
 )
 
+_MASK = "…"
 # AWS's own have 36 or 52 characters.
 _LONGEST_REQUEST_ID = 128
 
@@ -69,21 +73,32 @@ def from_sdk(failure: Exception, call: AwsCall) -> Exception:
     return failure
 
 
+def without_secrets(message: str, credentials: Credentials) -> str:
+    """AWS's message without what signed: of a bad signature AWS tells the request it expected, session token included."""
+    for secret in (credentials.secret_access_key, credentials.session_token):
+        if secret:
+            for written in (secret, quote(secret, safe=""), b64encode(secret.encode()).decode()):
+                message = message.replace(written, _MASK)
+    return message
+
+
 def request_id_of(metadata: Mapping[str, Any]) -> str:
     """AWS's id of the request; empty when it is none that can be passed on in a header."""
     given = str(metadata.get("RequestId", ""))
     return given if len(given) <= _LONGEST_REQUEST_ID and given.isascii() and given.isprintable() else ""
 
 
-def rejection(response: Mapping[str, Any], call: AwsCall) -> AwsRejected:
+def rejection(response: Mapping[str, Any], call: AwsCall) -> AwsRejected | AwsUnreachable:
     """AWS's error, from the SDK's parsed response."""
     error = response.get("Error", {})
     metadata = response.get("ResponseMetadata", {})
+    if 300 <= int(metadata.get("HTTPStatusCode", 0)) < 400:
+        return AwsUnreachable("the endpoint answered with a redirect, which is not followed", cause="bad_response")
     return AwsRejected(
         service=call.service,
         operation=call.operation,
-        code=str(error.get("Code", "Unknown")),
-        message=str(error.get("Message", "")),
+        code=str(error.get("Code") or "Unknown"),
+        message=str(error.get("Message") or ""),
         request_id=request_id_of(metadata),
         http_status=int(metadata.get("HTTPStatusCode", 0)),
         attempts=int(metadata.get("RetryAttempts", 0)) + 1,

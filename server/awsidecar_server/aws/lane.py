@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.failures import EXPIRED
 from awsidecar_server.aws.sender import Sender
-from awsidecar_server.errors import AwsRejected, DeadlineSpent
+from awsidecar_server.errors import AwsRejected
 from awsidecar_server.identity.credentials import Caller, Credentials, SessionCaller
 
 
@@ -30,20 +29,7 @@ class Lane:
         self._provider = provider
 
     async def call(self, caller: Caller, call: AwsCall) -> AwsReply:
-        """Performs the call, signed as the caller. The deadline covers getting the credentials, too."""
-        deadline = asyncio.timeout_at(call.deadline)
-        try:
-            async with deadline:
-                return await self._signed(caller, call)
-        except TimeoutError as spent:
-            if not deadline.expired():  # somebody else's
-                raise
-            raise DeadlineSpent from spent
-        except AwsRejected as rejected:
-            rejected.tier = caller.tier.value
-            raise
-
-    async def _signed(self, caller: Caller, call: AwsCall) -> AwsReply:
+        """Performs the call, signed as the caller."""
         credentials = await self._provider.credentials(caller)
         try:
             return await self._sender.send(call, credentials)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import cache
 from typing import Any
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.clients import ClientPool
-from awsidecar_server.aws.failures import THROTTLING, from_sdk, request_id_of
+from awsidecar_server.aws.failures import from_sdk, request_id_of, without_secrets
 from awsidecar_server.aws.signing import with_identity
-from awsidecar_server.errors import AwsRejected, AwsUnreachable, DeadlineSpent
+from awsidecar_server.errors import AwsRejected, AwsUnreachable
 from awsidecar_server.identity.credentials import Credentials
 from awsidecar_server.ops.telemetry import AwsMetrics, Telemetry
 
@@ -21,42 +20,30 @@ class Sender:
 
     def __init__(self, clients: ClientPool, telemetry: Telemetry) -> None:
         self._clients = clients
-        self._metrics = cache(lambda service, operation: AwsMetrics(telemetry, service, operation))
+        self._metrics = cache(lambda service, region, operation: AwsMetrics(telemetry, service, region, operation))
 
     async def send(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
-        """Performs the call within its deadline; a cancelled call stops its work.
+        """Performs the call; a cancelled call stops its work.
 
         Without credentials the request is unsigned, which only the operations that AWS takes unsigned allow.
         """
-        deadline = asyncio.timeout_at(call.deadline)
-        try:
-            async with deadline:
-                return await self._measured(call, credentials)
-        except TimeoutError as spent:
-            if not deadline.expired():  # somebody else's
-                raise
-            raise DeadlineSpent from spent
-
-    async def _measured(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
         client = await self._clients.client(call.service, call.region)
-        metrics: AwsMetrics = self._metrics(call.service, call.operation)
-        started, outcome, attempts = time.perf_counter(), "cancelled", 1
+        metrics: AwsMetrics = self._metrics(call.service, call.region, call.operation)
+        started, outcome = time.perf_counter(), "cancelled"
         metrics.pool_in_use.inc()
         try:
             reply = await _request(client, call, credentials)
-            outcome, attempts = "ok", reply.attempts
+            outcome = "ok"
             return reply
-        except AwsRejected as rejected:
-            outcome, attempts = "rejected", rejected.attempts
-            if rejected.code in THROTTLING:
-                metrics.throttles.inc()
+        except AwsRejected:
+            outcome = "rejected"
             raise
         except AwsUnreachable:
             outcome = "unreachable"
             raise
         finally:
             metrics.pool_in_use.dec()
-            metrics.finished(outcome, time.perf_counter() - started, attempts)
+            metrics.finished(outcome, time.perf_counter() - started)
 
 
 async def _request(client: Any, call: AwsCall, credentials: Credentials | None) -> AwsReply:
@@ -66,6 +53,8 @@ async def _request(client: Any, call: AwsCall, credentials: Credentials | None) 
         translated = from_sdk(failure, call)
         if translated is failure:
             raise
+        if isinstance(translated, AwsRejected) and credentials is not None:
+            translated.message = without_secrets(translated.message, credentials)
         raise translated from failure
     metadata = answer.pop("ResponseMetadata", {})
     return AwsReply(answer, request_id_of(metadata), int(metadata.get("RetryAttempts", 0)) + 1)

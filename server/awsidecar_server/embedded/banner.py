@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from awsidecar_server.embedded.aws import EmbeddedAws
 from awsidecar_server.embedded.tokens import curl_command
 
@@ -28,8 +30,8 @@ def banner(embedded: EmbeddedAws, grpc: str, admin: str) -> str:
     TOKEN=$({curl})
     grpcurl -plaintext -H "authorization: Bearer $TOKEN" -d {data} {grpc} {get_item}
 
-  In Python (pip install ./clients/python):
-    python -c 'import awsidecar; print(awsidecar.connect("{grpc}").dynamodb.get_item(TableName="users", Key={{"id": "user-123"}}))'
+  In Python:
+    {sys.executable} -c 'import awsidecar; print(awsidecar.connect("{grpc}").dynamodb.get_item(TableName="users", Key={{"id": "user-123"}}))'
 
   Press Ctrl-C to stop.
 """

@@ -39,7 +39,17 @@ async def id_token(endpoint_url: str, client_id: str, username: str, password: s
 
 def curl_command(endpoint_url: str, client_id: str, username: str, password: str) -> str:
     """The same as a line for a shell, which prints the token."""
-    words = ["curl", "-s", endpoint_url, "-H", f"Content-Type: {_CONTENT_TYPE}", "-H", f"X-Amz-Target: {_TARGET}"]
+    words = [
+        "curl",
+        "-s",
+        "--noproxy",
+        "*",
+        endpoint_url,
+        "-H",
+        f"Content-Type: {_CONTENT_TYPE}",
+        "-H",
+        f"X-Amz-Target: {_TARGET}",
+    ]
     words += ["-d", _sign_in(client_id, username, password)]
     return shlex.join(words) + r""" | sed -E 's/.*"IdToken": *"([^"]*)".*/\1/'"""
 

@@ -8,6 +8,7 @@ import importlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from awsidecar_server.errors import CredentialsUnavailable
@@ -47,10 +48,14 @@ class _Crossing:
                 loop.call_soon_threadsafe(task.cancel)
 
 
-async def _load_from_chain() -> Credentials | None:
+async def _load_from_chain(region: str | None = None) -> Credentials | None:
     # Heavy and untyped, and not needed where the environment has credentials. A session of its own for each fetch:
     # botocore would refresh an older one inline, in the midst of a call, at times of its own choosing.
     session = importlib.import_module("aiobotocore.session").AioSession()
+    if region is not None:
+        # The STS of our region, of its partition: not the global one, and not that of a profile.
+        session.set_config_variable("region", region)
+        session.set_config_variable("sts_regional_endpoints", "regional")
     loaded = await session.get_credentials()
     if loaded is None:
         return None
@@ -85,11 +90,16 @@ class ServiceAccountSource:
     """
 
     def __init__(
-        self, environment: Mapping[str, str], allowed: bool, *, ask_chain: AskChain = ask_sdk_chain
+        self,
+        environment: Mapping[str, str],
+        allowed: bool,
+        *,
+        region: str | None = None,
+        ask_chain: AskChain | None = None,
     ) -> None:
         self._environment = environment
         self._allowed = allowed
-        self._ask_chain = ask_chain
+        self._ask_chain = ask_chain or partial(ask_sdk_chain, partial(_load_from_chain, region))
         self._was_found = False
 
     async def fetch(self, _caller: ServiceAccountCaller) -> Credentials:

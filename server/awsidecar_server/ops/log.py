@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from awsidecar_server.config import LogConfig
+from awsidecar_server.ops.sink import LogSink
 
 # botocore and aiohttp write whole requests, signatures and STS answers at DEBUG.
 _LEAST_OF_LIBRARIES = logging.WARNING
 
 
-def configure(config: LogConfig) -> None:
-    """Sets logging up for the process."""
+def configure(config: LogConfig, stream: TextIO | None = None) -> None:
+    """Sets logging up for the process; on standard error, through a `LogSink`, where no stream is named."""
+    sink: Any = stream or LogSink(sys.stderr)
     level = logging.getLevelNamesMapping()[config.level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -35,10 +37,10 @@ def configure(config: LogConfig) -> None:
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(sink),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],

@@ -40,16 +40,13 @@ class RpcMetrics:
 class AwsMetrics:
     """The metrics of one AWS operation, looked up once."""
 
-    def __init__(self, telemetry: Telemetry, service: str, operation: str) -> None:
-        seconds, attempts = telemetry.aws_seconds, telemetry.aws_attempts
-        self.throttles = telemetry.aws_throttles.labels(service, operation)
-        self.pool_in_use = telemetry.aws_pool_in_use.labels(service)
-        self._attempts = attempts.labels(service, operation)
+    def __init__(self, telemetry: Telemetry, service: str, region: str, operation: str) -> None:
+        seconds = telemetry.aws_seconds
+        self.pool_in_use = telemetry.aws_pool_in_use.labels(service, region)
         self._seconds = cache(lambda outcome: seconds.labels(service, operation, outcome))
 
-    def finished(self, outcome: str, seconds: float, attempts: int) -> None:
+    def finished(self, outcome: str, seconds: float) -> None:
         self._seconds(outcome).observe(seconds)
-        self._attempts.inc(attempts)
 
 
 class Telemetry:
@@ -60,7 +57,15 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        r = self.registry
+        self._define_rpc_metrics(self.registry)
+        self._define_aws_metrics(self.registry)
+        self._define_identity_metrics(self.registry)
+        self.errors_internal = Counter(
+            "awsidecar_internal_errors", "Calls that failed by a defect of ours", registry=self.registry
+        )
+        self.build = Gauge("awsidecar_build_info", "Version of the sidecar", ["version"], registry=self.registry)
+
+    def _define_rpc_metrics(self, r: CollectorRegistry) -> None:
         self.rpc_finished = Counter(
             "awsidecar_rpc", "RPCs answered", ["grpc_service", "grpc_method", "grpc_code"], registry=r
         )
@@ -74,6 +79,8 @@ class Telemetry:
         self.rpc_in_flight = Gauge(
             "awsidecar_rpc_in_flight", "RPCs being served", ["grpc_service", "grpc_method"], registry=r
         )
+
+    def _define_aws_metrics(self, r: CollectorRegistry) -> None:
         self.aws_seconds = Histogram(
             "awsidecar_aws_call_duration_seconds",
             "Time of an AWS call with all its attempts, by outcome (ok, rejected, unreachable, cancelled)",
@@ -88,17 +95,19 @@ class Telemetry:
             registry=r,
         )
         self.aws_throttles = Counter(
-            "awsidecar_aws_throttles", "AWS calls that ended throttled", ["aws_service", "operation"], registry=r
+            "awsidecar_aws_throttles", "Requests that AWS throttled", ["aws_service", "operation"], registry=r
         )
         self.aws_pool_in_use = Gauge(
             "awsidecar_aws_pool_in_use",
-            "AWS calls in progress, each on one pooled connection",
-            ["aws_service"],
+            "AWS calls in progress; those beyond the size of the pool wait for a connection",
+            ["aws_service", "region"],
             registry=r,
         )
         self.aws_pool_size = Gauge(
-            "awsidecar_aws_pool_size", "Connections each pool may open", ["aws_service"], registry=r
+            "awsidecar_aws_pool_size", "Connections each pool may open", ["aws_service", "region"], registry=r
         )
+
+    def _define_identity_metrics(self, r: CollectorRegistry) -> None:
         self.credential_events = Counter(
             "awsidecar_credential_cache_events",
             "Credential cache: hit, miss, refresh_ok, refresh_failed, rejected",
@@ -106,10 +115,6 @@ class Telemetry:
             registry=r,
         )
         self.sessions_open = Gauge("awsidecar_sessions_open", "Sessions open", registry=r)
-        self.errors_internal = Counter(
-            "awsidecar_internal_errors", "Calls that failed by a defect of ours", registry=r
-        )
-        self.build = Gauge("awsidecar_build_info", "Version of the sidecar", ["version"], registry=r)
 
     def credential_event(self, tier: str, event: str) -> None:
         self.credential_events.labels(tier, event).inc()

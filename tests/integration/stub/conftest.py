@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-
 from tests.integration.stub.sidecar import Sidecar, running, settings_for
 from tests.integration.stub_aws import StubAws
 

@@ -25,6 +25,7 @@ class SidecarProcess:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._started = asyncio.Event()
+        self._draining = asyncio.Event()
         self.target = ""
         self.admin = ""
         self.output = ""
@@ -35,6 +36,11 @@ class SidecarProcess:
         """Returns when it serves, or has ended."""
         async with asyncio.timeout(_START_SECONDS):
             await self._started.wait()
+
+    async def draining(self) -> None:
+        """Returns when it takes no more calls."""
+        async with asyncio.timeout(_START_SECONDS):
+            await self._draining.wait()
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self._process.send_signal(number)
@@ -70,6 +76,8 @@ class SidecarProcess:
         if event.get("event") == "serving":
             self.target, self.admin = event["grpc"][0], event["admin"]
             self._started.set()
+        if event.get("event") == "draining":
+            self._draining.set()
 
 
 async def launched(environment: Mapping[str, str]) -> SidecarProcess:

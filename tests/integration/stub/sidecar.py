@@ -62,6 +62,10 @@ class Client:
     def credentials(self) -> CredentialsServiceAsyncStub:
         return CredentialsServiceStub(self.channel)
 
+    def method(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        """A method that takes and gives bytes, whatever they are."""
+        return self.channel.unary_unary(path)
+
     async def open_session(self, key_id: str, secret: str = "a-secret", token: str = "") -> str:
         """Opens a session with AWS credentials; gives its handle."""
         given = credentials_pb2.AwsCredentials(access_key_id=key_id, secret_access_key=secret, session_token=token)
@@ -84,7 +88,9 @@ class Sidecar(Client):
 async def connected(target: str, options: list[tuple[str, Any]] | None = None) -> AsyncIterator[Client]:
     """A client with a connection of its own."""
     alone = ("grpc.use_local_subchannel_pool", 1)
-    async with grpc.aio.insecure_channel(target, options=[*(LARGE if options is None else options), alone]) as channel:
+    async with grpc.aio.insecure_channel(
+        target, options=[*(LARGE if options is None else options), alone]
+    ) as channel:
         yield Client(channel)
 
 

@@ -8,22 +8,23 @@ from dataclasses import replace
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from tests.integration.stub.conftest import Start
+from tests.integration.stub.sidecar import Sidecar, connected, refusal_of
+from tests.integration.stub_aws import REQUEST_ID, Answer, StubAws, refused
 
 from awsidecar.dynamodb.v1 import items_pb2, streams_pb2, transactions_pb2
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 from awsidecar.dynamodb.v1.streams_service_pb2_grpc import DynamoDbStreamsServiceStub
 from awsidecar.errors.v1 import errors_pb2
 from awsidecar_server.api.status import AWS_CODES
-from tests.integration.stub.conftest import Start
-from tests.integration.stub.sidecar import Sidecar, connected, refusal_of
-from tests.integration.stub_aws import REQUEST_ID, Answer, StubAws, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="ann")})
 PUT = items_pb2.PutItemRequest(table_name="users", item={"id": AttributeValue(s="ann")})
 TRANSACT = transactions_pb2.TransactWriteItemsRequest(
-    transact_items=[transactions_pb2.TransactWriteItem(put={"table_name": "users", "item": PUT.item})] * 2
+    transact_items=[transactions_pb2.TransactWriteItem(put=transactions_pb2.Put(table_name="users", item=PUT.item))]
+    * 2
 )
 ANN = Answer({"Item": {"id": {"S": "ann"}}})
 # "ErrorInfo" in google/rpc/error_details.proto.
@@ -40,7 +41,11 @@ TABLE = [
     ("ValidationException", "VALIDATION_EXCEPTION", "INVALID_ARGUMENT"),
     ("SerializationException", "SERIALIZATION_EXCEPTION", "INVALID_ARGUMENT"),
     ("IdempotentParameterMismatchException", "IDEMPOTENT_PARAMETER_MISMATCH_EXCEPTION", "INVALID_ARGUMENT"),
-    ("ItemCollectionSizeLimitExceededException", "ITEM_COLLECTION_SIZE_LIMIT_EXCEEDED_EXCEPTION", "RESOURCE_EXHAUSTED"),
+    (
+        "ItemCollectionSizeLimitExceededException",
+        "ITEM_COLLECTION_SIZE_LIMIT_EXCEEDED_EXCEPTION",
+        "RESOURCE_EXHAUSTED",
+    ),
     ("ResourceInUseException", "RESOURCE_IN_USE_EXCEPTION", "FAILED_PRECONDITION"),
     ("TableAlreadyExistsException", "TABLE_ALREADY_EXISTS_EXCEPTION", "ALREADY_EXISTS"),
     ("DuplicateItemException", "DUPLICATE_ITEM_EXCEPTION", "ALREADY_EXISTS"),
@@ -144,7 +149,9 @@ async def test_throttling_tells_when_to_try_again(sidecar: Sidecar, aws: StubAws
         ("ThrottlingException", "throttlingReasons"),
     ],
 )
-async def test_throttling_carries_the_reasons_of_aws(sidecar: Sidecar, aws: StubAws, code: str, member: str) -> None:
+async def test_throttling_carries_the_reasons_of_aws(
+    sidecar: Sidecar, aws: StubAws, code: str, member: str
+) -> None:
     resource = "arn:aws:dynamodb:eu-central-1:123456789012:table/users"
     reasons = [{"reason": "TableWriteProvisionedThroughputExceeded", "resource": resource}]
     aws.on("PutItem", refused(code, "slow down", **{member: reasons}))
@@ -157,7 +164,11 @@ async def test_throttling_carries_the_reasons_of_aws(sidecar: Sidecar, aws: Stub
 async def test_canceled_transaction_tells_why_action_by_action(sidecar: Sidecar, aws: StubAws) -> None:
     reasons = [
         {"Code": "None"},
-        {"Code": "ConditionalCheckFailed", "Message": "it failed", "Item": {"id": {"S": "ann"}, "n": {"N": "1.50"}}},
+        {
+            "Code": "ConditionalCheckFailed",
+            "Message": "it failed",
+            "Item": {"id": {"S": "ann"}, "n": {"N": "1.50"}},
+        },
     ]
     aws.on("TransactWriteItems", refused("TransactionCanceledException", "cancelled", CancellationReasons=reasons))
     refusal = await refusal_of(sidecar.dynamodb.TransactWriteItems(TRANSACT))
@@ -245,7 +256,9 @@ async def test_wide_message_beside_an_item_fits_a_client_that_says_nothing(sidec
 
 
 async def test_many_fields_at_fault_fit_a_client_that_says_nothing(sidecar: Sidecar, aws: StubAws) -> None:
-    faults = "; ".join(f"Value 'v' at '{'member' * 40}{n}' failed to satisfy constraint: {'ü' * 900}" for n in range(20))
+    faults = "; ".join(
+        f"Value 'v' at '{'member' * 40}{n}' failed to satisfy constraint: {'ü' * 900}" for n in range(20)
+    )
     aws.on("GetItem", refused("ValidationException", f"20 validation errors detected: {faults}"))
     async with connected(sidecar.target, options=[]) as plain:
         for _ in range(5):

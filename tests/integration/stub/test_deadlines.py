@@ -6,12 +6,12 @@ import asyncio
 
 import grpc
 import pytest
-
-from awsidecar.dynamodb.v1 import items_pb2
-from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 from tests.integration.stub.conftest import Start
 from tests.integration.stub.sidecar import Sidecar
 from tests.integration.stub_aws import StubAws, held, refused
+
+from awsidecar.dynamodb.v1 import items_pb2
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

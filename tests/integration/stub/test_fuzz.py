@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.integration.stub.conftest import Start
+from tests.integration.stub.sidecar import Refusal, Sidecar, read_refusal
+from tests.integration.stub_aws import Answer, StubAws
 
 from awsidecar.dynamodb.v1 import attribute_value_pb2, items_pb2, query_pb2, tables_pb2
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, Rpc, rpcs
-from tests.integration.stub.conftest import Start
-from tests.integration.stub.sidecar import Refusal, Sidecar, read_refusal
-from tests.integration.stub_aws import Answer, StubAws
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -28,7 +28,15 @@ RPCS = [rpc for service in (*AWS_SERVICES, CREDENTIALS_SERVICE) for rpc in rpcs(
 # What our own code may answer to a request when AWS takes whatever it gets.
 EXPECTED = {"INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED"}
 PROFILE = settings(max_examples=15, deadline=None, derandomize=True, database=None)
-TEXTS = ["", "users", "ü🦊\0\n", "x" * 2000, "arn:aws:dynamodb:eu-central-1:123456789012:table/users", "..", "1e400"]
+TEXTS = [
+    "",
+    "users",
+    "ü🦊\0\n",
+    "x" * 2000,
+    "arn:aws:dynamodb:eu-central-1:123456789012:table/users",
+    "..",
+    "1e400",
+]
 
 KEY = {"id": AttributeValue(s="ann")}
 TABLE = items_pb2.PutItemRequest(table_name="users").SerializeToString()
@@ -38,7 +46,9 @@ READS = {
     "DescribeTable": tables_pb2.DescribeTableRequest(table_name="users").SerializeToString(),
     "ListTables": tables_pb2.ListTablesRequest().SerializeToString(),
 }
-MEMBERS = st.sampled_from(["Item", "Items", "Count", "Table", "TableNames", "L", "M", "S", "N", "B", "BOOL", "NULL"])
+MEMBERS = st.sampled_from(
+    ["Item", "Items", "Count", "Table", "TableNames", "L", "M", "S", "N", "B", "BOOL", "NULL"]
+)
 ANSWERS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=4),
@@ -48,7 +58,7 @@ ANSWERS = st.recursive(
 
 async def ask(sidecar: Sidecar, rpc: Rpc, raw: bytes) -> Refusal | None:
     """Calls with these bytes; gives the refusal, if it is one."""
-    call = sidecar.channel.unary_unary(f"/{rpc.service}/{rpc.method}")
+    call = sidecar.method(f"/{rpc.service}/{rpc.method}")
     try:
         await call(raw)
     except grpc.aio.AioRpcError as failure:
@@ -66,13 +76,17 @@ async def ask_all(sidecar: Sidecar, requests: Iterator[tuple[Rpc, bytes]]) -> se
 
 @PROFILE
 @given(raw=st.binary(max_size=200))
-async def test_random_bytes_to_every_method_are_answered_or_refused_as_malformed(sidecar: Sidecar, raw: bytes) -> None:
+async def test_random_bytes_to_every_method_are_answered_or_refused_as_malformed(
+    sidecar: Sidecar, raw: bytes
+) -> None:
     assert await ask_all(sidecar, ((rpc, raw) for rpc in RPCS)) <= EXPECTED
 
 
 @PROFILE
 @given(seed=st.integers(0, 2**32))
-async def test_random_messages_to_every_method_are_answered_or_refused_by_field(sidecar: Sidecar, seed: int) -> None:
+async def test_random_messages_to_every_method_are_answered_or_refused_by_field(
+    sidecar: Sidecar, seed: int
+) -> None:
     chance = random.Random(seed)
     requests = ((rpc, random_message(rpc.request, chance).SerializeToString()) for rpc in RPCS)
     assert await ask_all(sidecar, requests) <= EXPECTED
@@ -88,7 +102,9 @@ async def test_damaged_messages_to_every_method_are_answered_or_refused(sidecar:
 
 @PROFILE
 @given(body=ANSWERS)
-async def test_whatever_json_aws_answers_no_call_ends_unknown(sidecar: Sidecar, stub_aws: StubAws, body: Any) -> None:
+async def test_whatever_json_aws_answers_no_call_ends_unknown(
+    sidecar: Sidecar, stub_aws: StubAws, body: Any
+) -> None:
     for operation in READS:
         stub_aws.on(operation, Answer(body))
     try:
@@ -117,7 +133,7 @@ async def test_method_that_does_not_exist_is_unimplemented(start: Start) -> None
     async with start() as sidecar:
         for path in ("/awsidecar.dynamodb.v1.DynamoDbService/Nothing", "/nothing.Service/GetItem", "/x"):
             with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await sidecar.channel.unary_unary(path)(b"")
+                await sidecar.method(path)(b"")
             assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

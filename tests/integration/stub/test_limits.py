@@ -7,19 +7,19 @@ import base64
 
 import grpc
 import pytest
-
-from awsidecar.dynamodb.v1 import batch_pb2, items_pb2
-from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 from tests.integration.stub.conftest import Start
 from tests.integration.stub.sidecar import LARGE, Sidecar, connected, refusal_of
 from tests.integration.stub_aws import Answer, StubAws, held
+
+from awsidecar.dynamodb.v1 import batch_pb2, items_pb2
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue, Key
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MIB = 1024 * 1024
 GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="ann")})
 GET_BATCH = batch_pb2.BatchGetItemRequest(
-    request_items={"users": batch_pb2.KeysAndAttributes(keys=[{"attributes": {"id": AttributeValue(s="ann")}}])}
+    request_items={"users": batch_pb2.KeysAndAttributes(keys=[Key(attributes=GET.key)])}
 )
 
 
@@ -27,7 +27,9 @@ def put_of(size: int) -> items_pb2.PutItemRequest:
     return items_pb2.PutItemRequest(table_name="users", item={"b": AttributeValue(b=b"x" * size)})
 
 
-async def test_call_more_than_the_limit_is_refused_and_served_once_there_is_room(aws: StubAws, start: Start) -> None:
+async def test_call_more_than_the_limit_is_refused_and_served_once_there_is_room(
+    aws: StubAws, start: Start
+) -> None:
     aws.on("GetItem", held())
     async with start(AWSIDECAR_LISTEN_MAX_IN_FLIGHT="2") as sidecar:
         waiting = [asyncio.ensure_future(sidecar.dynamodb.GetItem(GET)) for _ in range(2)]
@@ -77,13 +79,15 @@ async def test_reply_over_the_limit_is_refused_with_its_size(aws: StubAws, start
 
 
 async def test_bytes_that_are_no_message_are_refused_with_the_name_of_the_message(sidecar: Sidecar) -> None:
-    call = sidecar.channel.unary_unary("/awsidecar.dynamodb.v1.DynamoDbService/GetItem")
+    call = sidecar.method("/awsidecar.dynamodb.v1.DynamoDbService/GetItem")
     refusal = await refusal_of(call(b"\xff\xff\xff"))
     assert (refusal.code.name, refusal.reason) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
     assert refusal.metadata["message"] == "awsidecar.dynamodb.v1.GetItemRequest"
 
 
-async def test_metadata_over_the_limit_is_refused_and_the_connection_lives_on(sidecar: Sidecar, aws: StubAws) -> None:
+async def test_metadata_over_the_limit_is_refused_and_the_connection_lives_on(
+    sidecar: Sidecar, aws: StubAws
+) -> None:
     roomy = [*LARGE, ("grpc.max_metadata_size", 2 * MIB), ("grpc.absolute_max_metadata_size", 2 * MIB)]
     async with connected(sidecar.target, options=roomy) as client:
         with pytest.raises(grpc.aio.AioRpcError) as failed:

@@ -9,14 +9,14 @@ from contextlib import closing
 
 import grpc
 import pytest
-
-from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
-from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
-from awsidecar.errors.v1 import errors_pb2
 from tests.integration.stub.conftest import Start
 from tests.integration.stub.process import served
 from tests.integration.stub.sidecar import Sidecar, connected, refusal_of, settings_for
 from tests.integration.stub_aws import Answer, StubAws, held, refused
+
+from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
+from awsidecar.errors.v1 import errors_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -54,14 +54,22 @@ async def test_unreadable_answer_is_never_taken_for_an_empty_one(
     """Read leniently, rubbish would say that the item does not exist."""
     aws.on("GetItem", answer)
     refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
-    assert (refusal.code.name, refusal.info.domain, refusal.reason) == ("UNAVAILABLE", "awsidecar", "AWS_UNREACHABLE")
+    assert (refusal.code.name, refusal.info.domain, refusal.reason) == (
+        "UNAVAILABLE",
+        "awsidecar",
+        "AWS_UNREACHABLE",
+    )
     assert refusal.metadata == {"operation": "GetItem", "cause": "bad_response"}
 
 
 async def test_unreadable_refusal_is_judged_by_its_http_status(sidecar: Sidecar, aws: StubAws) -> None:
     aws.on("GetItem", Answer(b"<html>Bad Gateway</html>", 502))
     refusal = await refusal_of(sidecar.dynamodb.GetItem(GET))
-    assert (refusal.code.name, refusal.reason, refusal.metadata["http_status"]) == ("UNAVAILABLE", "HTTP_502", "502")
+    assert (refusal.code.name, refusal.reason, refusal.metadata["http_status"]) == (
+        "UNAVAILABLE",
+        "HTTP_502",
+        "502",
+    )
 
 
 async def test_refused_connection_is_unavailable(start: Start, refused_port: int) -> None:
@@ -109,9 +117,13 @@ async def test_refusal_whose_details_are_odd_keeps_its_code(sidecar: Sidecar, aw
     refusal = await refusal_of(sidecar.dynamodb.PutItem(PUT))
     assert (refusal.code.name, refusal.reason) == ("FAILED_PRECONDITION", "CONDITIONAL_CHECK_FAILED_EXCEPTION")
     assert not refusal.details(errors_pb2.ConditionalCheckFailed)
-    aws.on("TransactWriteItems", refused("TransactionCanceledException", "no", CancellationReasons=[None, {"Code": 5}]))
+    aws.on(
+        "TransactWriteItems", refused("TransactionCanceledException", "no", CancellationReasons=[None, {"Code": 5}])
+    )
     transact = transactions_pb2.TransactWriteItemsRequest(
-        transact_items=[transactions_pb2.TransactWriteItem(put={"table_name": "users", "item": PUT.item})]
+        transact_items=[
+            transactions_pb2.TransactWriteItem(put=transactions_pb2.Put(table_name="users", item=PUT.item))
+        ]
     )
     refusal = await refusal_of(sidecar.dynamodb.TransactWriteItems(transact))
     assert (refusal.code.name, refusal.reason) == ("ABORTED", "TRANSACTION_CANCELED_EXCEPTION")

@@ -19,6 +19,7 @@ from awsidecar_server.errors import (
     Draining,
     FieldViolation,
     InvalidRequest,
+    LimitReached,
     SidecarError,
     Unauthenticated,
 )
@@ -35,9 +36,16 @@ REASONS = st.lists(
 BUDGETS = st.integers(DEFAULT_BUDGET_BYTES, 40_000)
 
 
-def aws(code: str, message: str = "no", *, http_status: int = 400, **members: Any) -> AwsRejected:
+def aws(code: str, message: str = "no", /, *, http_status: int = 400, **members: Any) -> AwsRejected:
     return AwsRejected(
-        "dynamodb", "GetItem", code, message, request_id="REQ1", http_status=http_status, attempts=2, members=members
+        "dynamodb",
+        "GetItem",
+        code,
+        message,
+        request_id="REQ1",
+        http_status=http_status,
+        attempts=2,
+        members=members,
     )
 
 
@@ -112,10 +120,21 @@ def test_throttled_caller_is_told_when_to_try_again(code: str) -> None:
     assert details(status(aws("ValidationException")), error_details_pb2.RetryInfo) == []
 
 
+def test_overload_of_the_sidecar_tells_when_to_try_again_too() -> None:
+    overloaded = LimitReached("too many calls are in flight", reason="OVERLOADED", limit="2")
+    assert len(details(status(overloaded), error_details_pb2.RetryInfo)) == 1
+    too_large = LimitReached("the request is too large", reason="MESSAGE_TOO_LARGE")
+    assert details(status(too_large), error_details_pb2.RetryInfo) == []
+
+
 @pytest.mark.parametrize("member", ["ThrottlingReasons", "throttlingReasons"])
 def test_reasons_for_throttling_come_along_without_the_account(member: str) -> None:
-    reasons = [{"reason": "TableReadProvisionedThroughputExceeded", "resource": "arn:aws:dynamodb:r:123456789012:table/t"}]
-    (found,) = details(status(aws("ThrottlingException", **{member: reasons})), errors_pb2.Throttled)
+    reasons = [
+        {"reason": "TableReadProvisionedThroughputExceeded", "resource": "arn:aws:dynamodb:r:123456789012:table/t"}
+    ]
+    throttled = aws("ThrottlingException")
+    throttled.members = {member: reasons}
+    (found,) = details(status(throttled), errors_pb2.Throttled)
     assert [(one.reason, one.resource) for one in found.reasons] == [
         ("TableReadProvisionedThroughputExceeded", "arn:aws:dynamodb:r:************:table/t")
     ]
@@ -205,7 +224,9 @@ def test_failed_condition_keeps_to_the_budget(message: str, item: dict[str, Any]
     st.lists(st.sampled_from(["Value 'x' at 'a.b' failed to satisfy constraint: ", "y" * 900, "😀" * 300, "; "])),
     st.lists(st.fixed_dictionaries({"reason": TEXTS, "resource": TEXTS}), max_size=20),
 )
-def test_texts_of_aws_keep_to_the_smallest_budget(code: str, texts: list[str], reasons: list[dict[str, Any]]) -> None:
+def test_texts_of_aws_keep_to_the_smallest_budget(
+    code: str, texts: list[str], reasons: list[dict[str, Any]]
+) -> None:
     found = status(aws(code, "".join(texts), ThrottlingReasons=reasons))
     assert found.ByteSize() <= DEFAULT_BUDGET_BYTES
     assert len(found.message.encode()) <= 1024
@@ -225,10 +246,17 @@ KEY_ID = "ASIAIOSFODNN7EXAMPLE"
     "failure",
     [
         aws("AccessDeniedException", f"User {ARN} with {KEY_ID} may not"),
-        aws("ValidationException", f"Value '{KEY_ID}' at 'requestItems.{ARN}.member' failed to satisfy constraint: {ARN}"),
+        aws(
+            "ValidationException",
+            f"Value '{KEY_ID}' at 'requestItems.{ARN}.member' failed to satisfy constraint: {ARN}",
+        ),
         aws("ValidationException", f"Type mismatch for key {KEY_ID} {ARN}"),
         aws("ThrottlingException", ThrottlingReasons=[{"reason": "X", "resource": ARN}]),
-        aws("TransactionCanceledException", ARN, CancellationReasons=[{"Code": "ValidationError", "Message": f"{ARN} {KEY_ID}"}]),
+        aws(
+            "TransactionCanceledException",
+            ARN,
+            CancellationReasons=[{"Code": "ValidationError", "Message": f"{ARN} {KEY_ID}"}],
+        ),
         InvalidRequest(f"RequestItems.{ARN}: {KEY_ID}", FieldViolation(ARN, KEY_ID), field=f"RequestItems.{ARN}"),
     ],
 )

@@ -13,11 +13,10 @@ INVALID = "One or more parameter values were invalid: "
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        ("Invalid KeyConditionExpression: Syntax error; token: \"=\", near: \"= =\"", "KeyConditionExpression"),
+        ('Invalid KeyConditionExpression: Syntax error; token: "=", near: "= ="', "KeyConditionExpression"),
         ("Invalid UpdateExpression: Two document paths overlap with each other", "UpdateExpression"),
         (
-            "Invalid FilterExpression: An expression attribute value used in expression is not defined; "
-            "attribute value: :x",
+            "Invalid FilterExpression: An attribute value used in expression is not defined; attribute value: :x",
             "FilterExpression",
         ),
         (INVALID + "Type mismatch for key id expected: S actual: N", "id"),
@@ -32,11 +31,13 @@ INVALID = "One or more parameter values were invalid: "
             "ExpressionAttributeNames",
         ),
         (
-            "ExpressionAttributeValues contains invalid value: One or more parameter values were invalid: "
-            "An AttributeValue may not contain an empty set for key :s",
+            "ExpressionAttributeValues contains invalid value: The parameter cannot be converted to a numeric value",
             "ExpressionAttributeValues",
         ),
-        ("Value provided in ExpressionAttributeValues unused in expressions: keys: {:v}", "ExpressionAttributeValues"),
+        (
+            "Value provided in ExpressionAttributeValues unused in expressions: keys: {:v}",
+            "ExpressionAttributeValues",
+        ),
         ("Query condition missed key schema element: id", "KeyConditionExpression"),
         ("Query key condition not supported", "KeyConditionExpression"),
     ],

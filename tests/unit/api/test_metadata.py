@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsidecar_server.api.metadata import Metadata, Regions, details_budget
+from awsidecar_server.api.metadata import Metadata, Regions, details_budget, trace_id
 from awsidecar_server.config import AwsConfig
 from awsidecar_server.errors import Forbidden, InvalidRequest
 
@@ -17,11 +17,23 @@ REGIONS = Regions.of(AwsConfig(region="eu-central-1", allowed_regions=("us-east-
         ((), "eu-central-1"),
         ((("x-awsidecar-region", "us-east-1"),), "us-east-1"),
         ((("x-awsidecar-region", "eu-central-1"),), "eu-central-1"),
-        ((("user-agent", "grpc"), ("x-awsidecar-region-bin", b"us-east-1")), "eu-central-1"),
+        ((("user-agent", "grpc"), ("x-awsidecar-regions", "us-east-1")), "eu-central-1"),
     ],
 )
 def test_region_is_the_one_named_or_the_configured_one(metadata: Metadata, region: str) -> None:
     assert REGIONS.chosen_by(metadata) == region
+
+
+def test_region_that_is_not_text_is_refused_rather_than_passed_over() -> None:
+    with pytest.raises(InvalidRequest):
+        REGIONS.chosen_by((("x-awsidecar-region-bin", b"us-east-1"),))
+
+
+def test_trace_is_that_of_traceparent() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    assert trace_id((("traceparent", f"00-{trace}-b7ad6b7169203331-01"),)) == trace
+    assert trace_id((("traceparent", "nonsense"),)) is None
+    assert trace_id(()) is None
 
 
 @pytest.mark.parametrize("named", ["eu-west-1", "", "EU-CENTRAL-1", "us-east-1 ", "x" * 500])
@@ -32,9 +44,17 @@ def test_region_that_is_not_allowed_is_refused_and_given_back_bounded(named: str
     assert refused.value.metadata == {"region": named[:64]}
 
 
-def test_region_that_is_named_twice_is_refused() -> None:
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (("x-awsidecar-region", "us-east-1"), ("x-awsidecar-region", "us-east-1")),
+        (("x-awsidecar-region-bin", b"us-east-1"),),
+    ],
+)
+def test_region_that_is_named_twice_or_not_as_text_is_refused(metadata: Metadata) -> None:
+    """Passed over, it would send a call to another region than its caller means."""
     with pytest.raises(InvalidRequest) as refused:
-        REGIONS.chosen_by((("x-awsidecar-region", "us-east-1"), ("x-awsidecar-region", "us-east-1")))
+        REGIONS.chosen_by(metadata)
     assert refused.value.metadata == {"field": "x-awsidecar-region"}
 
 
@@ -61,3 +81,20 @@ def test_budget_of_details_is_what_the_caller_says_within_bounds(said: str | Non
 @given(st.text(max_size=20))
 def test_budget_is_bounded_whatever_is_said(said: str) -> None:
     assert 4096 <= details_budget((("x-awsidecar-max-details-bytes", said),)) <= 1024 * 1024
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found"),
+    [
+        ((), None),
+        ((("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),), TRACE),
+        ((("traceparent", f"01-{TRACE}-b7ad6b7169203331-01-what-comes-later"),), TRACE),
+        ((("traceparent", f"00-{TRACE.upper()}-b7ad6b7169203331-01"),), None),
+        ((("traceparent", "canary"), ("tracestate", TRACE)), None),
+    ],
+)
+def test_trace_is_taken_from_traceparent(metadata: Metadata, found: str | None) -> None:
+    assert trace_id(metadata) == found

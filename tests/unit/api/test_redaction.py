@@ -38,7 +38,9 @@ def test_what_helps_stays() -> None:
     )
 
 
-@pytest.mark.parametrize("message", ["", "order 123456789012 of ASIA", "Requested resource not found: Table: films"])
+@pytest.mark.parametrize(
+    "message", ["", "order 123456789012 of ASIA", "Requested resource not found: Table: films"]
+)
 def test_message_without_secrets_is_unchanged(message: str) -> None:
     assert redact(message) == message
 

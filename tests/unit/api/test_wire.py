@@ -9,11 +9,11 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.bridge import nests
 
 from awsidecar.dynamodb.v1 import attribute_value_pb2, batch_pb2, items_pb2, streams_pb2, transactions_pb2
 from awsidecar_server.api.wire import parse
 from awsidecar_server.bridge import codec_of
-from tests.unit.bridge import nests
 
 # What DynamoDB takes ("Naming rules and data types").
 DEEPEST = 32
@@ -43,7 +43,9 @@ def records_reply(item: Any) -> tuple[Descriptor, Any]:
     return streams_pb2.GetRecordsResponse.DESCRIPTOR, {"Records": [{"dynamodb": {"NewImage": item}}]}
 
 
-@pytest.mark.parametrize("leaf", [{"S": "x"}, {"NS": ["1"]}, {"M": {}}, {"L": []}], ids=lambda leaf: next(iter(leaf)))
+@pytest.mark.parametrize(
+    "leaf", [{"S": "x"}, {"NS": ["1"]}, {"M": {}}, {"L": []}], ids=lambda leaf: next(iter(leaf))
+)
 @pytest.mark.parametrize("nest", [nests.maps, nests.lists, nests.mixed])
 @pytest.mark.parametrize("place", [put, transact_write, batch_write, batch_get_reply, records_reply])
 def test_as_deep_as_dynamodb_nests_passes(place: Callable[[Any], Any], nest: Nest, leaf: dict[str, Any]) -> None:

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from awsidecar.options.v1 import options_pb2
 from awsidecar_server.api.contract import AWS_SERVICES, rpcs
 
-NUMBERS = ["0", "-0", "1.0", "1E3", "-12.50", "0" * 5, "9" * 38, "1E-130", "-9.9999999999999999999999999999999999999E+125"]
+NUMBERS = [
+    "0",
+    "-0",
+    "1.0",
+    "1E3",
+    "-12.50",
+    "0" * 5,
+    "9" * 38,
+    "1E-130",
+    "-9.9999999999999999999999999999999999999E+125",
+]
 _MOST_OTHERS = 4
 
 _SCALARS: dict[int, st.SearchStrategy[Any]] = {

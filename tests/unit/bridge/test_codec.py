@@ -8,11 +8,18 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.bridge.messages import NUMBERS, all_messages, is_map, is_required, is_transparent, pairs
 
-from awsidecar.dynamodb.v1 import attribute_value_pb2, backups_pb2, batch_pb2, items_pb2, query_pb2, transactions_pb2
+from awsidecar.dynamodb.v1 import (
+    attribute_value_pb2,
+    backups_pb2,
+    batch_pb2,
+    items_pb2,
+    query_pb2,
+    transactions_pb2,
+)
 from awsidecar_server.bridge import codec_of
 from awsidecar_server.errors import FieldViolation, InvalidRequest
-from tests.unit.bridge.messages import NUMBERS, all_messages, is_map, is_required, is_transparent, pairs
 
 MESSAGES = all_messages()
 # A transparent wrapper is never converted alone: it stands for the value inside it.
@@ -88,7 +95,9 @@ def test_empty_list_or_map_equals_absence_unless_it_is_in_a_wrapper(name: str) -
         assert codec_of(WHOLE[name]).encode({field.json_name: empty}) == GetMessageClass(WHOLE[name])()
 
 
-@pytest.mark.parametrize("empty", [{"L": []}, {"M": {}}, {"SS": []}, {"S": ""}, {"B": b""}, {"BOOL": False}, {"N": ""}])
+@pytest.mark.parametrize(
+    "empty", [{"L": []}, {"M": {}}, {"SS": []}, {"S": ""}, {"B": b""}, {"BOOL": False}, {"N": ""}]
+)
 def test_empty_attribute_value_keeps_its_type(empty: dict[str, Any]) -> None:
     message: Any = VALUE.encode(empty)
     assert message.WhichOneof("value") == next(iter(empty)).lower()
@@ -197,7 +206,10 @@ def test_time_is_exact_to_the_microsecond(moment: datetime) -> None:
 
 @pytest.mark.parametrize("moment", [datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
 def test_first_and_last_moment_pass(moment: datetime) -> None:
-    assert RESTORE.decode(RESTORE.encode({"TargetTableName": "t", "RestoreDateTime": moment}))["RestoreDateTime"] == moment
+    assert (
+        RESTORE.decode(RESTORE.encode({"TargetTableName": "t", "RestoreDateTime": moment}))["RestoreDateTime"]
+        == moment
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class AwsCredentials(_message.Message):
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRATION_FIELD_NUMBER: _builtins.int
     access_key_id: _builtins.str
-    """The access key id, 16 to 128 characters. Required."""
+    """The access key id, at most 128 characters. Required."""
     secret_access_key: _builtins.str
     """The secret access key. Required."""
     session_token: _builtins.str

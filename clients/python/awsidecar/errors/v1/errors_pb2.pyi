@@ -68,7 +68,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "GetItem", "header": "authorization" } }
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """The session handle names no open session: never opened, closed, or expired. UNAUTHENTICATED.
+    """The session handle names no open session: never opened, closed, or ended some time ago. UNAUTHENTICATED.
 
     Example of an ErrorInfo:
 
@@ -98,7 +98,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "GetItem" } }
     """
     ERROR_REASON_SESSION_EXPIRED: _ErrorReason.ValueType  # 8
-    """The session's own credentials have expired; open a new session. UNAUTHENTICATED.
+    """The session has ended, with its credentials or at its greatest age; open a new one. UNAUTHENTICATED.
 
     Example of an ErrorInfo:
 
@@ -244,7 +244,7 @@ Example of an ErrorInfo:
       "metadata": { "operation": "GetItem", "header": "authorization" } }
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 5
-"""The session handle names no open session: never opened, closed, or expired. UNAUTHENTICATED.
+"""The session handle names no open session: never opened, closed, or ended some time ago. UNAUTHENTICATED.
 
 Example of an ErrorInfo:
 
@@ -274,7 +274,7 @@ Example of an ErrorInfo:
       "metadata": { "operation": "GetItem" } }
 """
 ERROR_REASON_SESSION_EXPIRED: ErrorReason.ValueType  # 8
-"""The session's own credentials have expired; open a new session. UNAUTHENTICATED.
+"""The session has ended, with its credentials or at its greatest age; open a new one. UNAUTHENTICATED.
 
 Example of an ErrorInfo:
 
@@ -443,8 +443,8 @@ class CancellationReason(_message.Message):
     ITEM_OMITTED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """AWS's code: `None` when this action was not at fault, otherwise `ConditionalCheckFailed`,
-    `ItemCollectionSizeLimitExceeded`, `TransactionConflict`, `ProvisionedThroughputExceeded`, `ThrottlingError` or
-    `ValidationError`.
+    `ItemCollectionSizeLimitExceeded`, `TransactionConflict`, `ProvisionedThroughputExceeded`, `ThrottlingError`,
+    `ValidationError`; AWS may add codes.
     """
     message: _builtins.str
     """AWS's explanation; empty for `None`."""

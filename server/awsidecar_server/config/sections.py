@@ -1,65 +1,23 @@
-"""The configuration: one frozen tree, read from the environment and an optional file. Reading it binds nothing.
-
-Each leaf is declared once, by `setting(...)`: its environment variable, how its text is read, its default, and the
-help that `awsidecar serve --help` prints. AWS's own variables keep AWS's names; ours are `AWSIDECAR_<SECTION>_<FIELD>`.
-"""
+"""The sections of the configuration tree: each leaf is declared once, and is frozen."""
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit
 
-from awsidecar_server import readers as read
+from awsidecar_server.config import readers as read
+from awsidecar_server.config.setting import setting
 
-EX_USAGE = 64  # sysexits.h: the command was used incorrectly
 _MIB = 1024 * 1024
-# What the endpoints of AWS end with ("dnsSuffix" and "dualStackDnsSuffix" of the partitions of the AWS SDKs).
-_AWS_DOMAINS = (
-    "amazonaws.com",
-    "amazonaws.com.cn",
-    "amazonaws.eu",
-    "api.amazonwebservices.com.cn",
-    "api.amazonwebservices.eu",
-    "api.aws",
-)
-# A message this much over the limit still arrives, and is answered with a typed error instead of gRPC's own.
-MESSAGE_HEADROOM_BYTES = 4 * _MIB
-
-
-class BadConfig(Exception):
-    """One line that names the variable, what is wrong with its value, and an example."""
-
-
-class Setting(NamedTuple):
-    """How one leaf of the tree is read."""
-
-    env: str
-    parse: Callable[[str], Any]
-    help: str
-    example: str
-    section: str = ""
-    name: str = ""
-    default: Any = None
-
-    @property
-    def file_key(self) -> str:
-        return f"{self.section}.{self.name}"
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The variables that may name it, the first that does wins."""
-        return (self.env, "AWS_DEFAULT_REGION") if self.env == "AWS_REGION" else (self.env,)
-
-
-def setting(env: str, parse: Callable[[str], Any], default: Any, help: str, *, example: str) -> Any:
-    """Declares a leaf. `default` is its value when neither the environment nor the file names it."""
-    return dataclasses.field(default=default, metadata={"setting": Setting(env, parse, help, example)})
+# Of the partitions that have their own, by the prefix of their regions (botocore, partitions.json).
+_DNS_SUFFIXES = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +25,14 @@ class ListenConfig:
     """Where gRPC is served, and its bounds."""
 
     host: str = setting(
-        "AWSIDECAR_LISTEN_HOST", read.text, "127.0.0.1", "address to serve gRPC on", example="127.0.0.1"
+        "AWSIDECAR_LISTEN_HOST", read.host, "127.0.0.1", "address to serve gRPC on", example="127.0.0.1"
     )
     port: int = setting(
         "AWSIDECAR_LISTEN_PORT", read.port, 50051, "port to serve gRPC on; 0 picks a free one", example="50051"
     )
     unix_socket: str | None = setting(
         "AWSIDECAR_LISTEN_UNIX_SOCKET",
-        read.text,
+        read.socket_path,
         None,
         "path of a Unix socket to serve gRPC on, besides",
         example="/run/awsidecar.sock",
@@ -93,6 +51,20 @@ class ListenConfig:
         "calls served at once; one more is refused with RESOURCE_EXHAUSTED",
         example="2000",
     )
+    max_in_flight_bytes: int = setting(
+        "AWSIDECAR_LISTEN_MAX_IN_FLIGHT_BYTES",
+        read.whole(_MIB, 64 * 1024 * _MIB),
+        512 * _MIB,
+        "bytes of the requests served at once; more are refused with RESOURCE_EXHAUSTED",
+        example="536870912",
+    )
+    allow_network: bool = setting(
+        "AWSIDECAR_LISTEN_ALLOW_NETWORK",
+        read.flag,
+        False,
+        "let the address be one that others on the network reach, in plaintext",
+        example="true",
+    )
 
     @property
     def is_loopback(self) -> bool:
@@ -110,7 +82,7 @@ class AdminConfig:
     """The operations HTTP server: `/metrics`, `/livez`, `/readyz`."""
 
     host: str = setting(
-        "AWSIDECAR_ADMIN_HOST", read.text, "127.0.0.1", "address of /metrics, /livez, /readyz", example="0.0.0.0"
+        "AWSIDECAR_ADMIN_HOST", read.host, "127.0.0.1", "address of /metrics, /livez, /readyz", example="0.0.0.0"
     )
     port: int = setting(
         "AWSIDECAR_ADMIN_PORT",
@@ -126,7 +98,12 @@ class AwsConfig:
     """Where AWS is and how it is called."""
 
     region: str | None = setting(
-        "AWS_REGION", read.region, None, "AWS region (AWS_DEFAULT_REGION is read, too)", example="eu-central-1"
+        "AWS_REGION",
+        read.region,
+        None,
+        "AWS region (AWS_DEFAULT_REGION is read, too)",
+        example="eu-central-1",
+        alias="AWS_DEFAULT_REGION",
     )
     allowed_regions: tuple[str, ...] = setting(
         "AWSIDECAR_AWS_ALLOWED_REGIONS",
@@ -164,7 +141,7 @@ class AwsConfig:
     )
     ca_bundle: str | None = setting(
         "AWS_CA_BUNDLE",
-        read.file,
+        read.ca_bundle,
         None,
         "CA certificates (PEM) to trust instead of the default",
         example="/etc/ssl/ca.pem",
@@ -233,7 +210,7 @@ class CognitoConfig:
         """The `iss` of the pool's tokens (developer guide, "Verifying a JSON web token")."""
         assert self.user_pool_id is not None
         region = self.user_pool_id.split("_", 1)[0]
-        suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        suffix = next((dns for prefix, dns in _DNS_SUFFIXES.items() if region.startswith(prefix)), "amazonaws.com")
         return f"https://cognito-idp.{region}.{suffix}/{self.user_pool_id}"
 
     @property
@@ -338,120 +315,3 @@ class EmbeddedConfig:
         "the Python that has ministack installed",
         example=".venv-embedded/bin/python",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """The whole configuration; its fields are the architecture."""
-
-    listen: ListenConfig = ListenConfig()
-    admin: AdminConfig = AdminConfig()
-    aws: AwsConfig = AwsConfig()
-    cognito: CognitoConfig = CognitoConfig()
-    identity: IdentityConfig = IdentityConfig()
-    log: LogConfig = LogConfig()
-    shutdown: ShutdownConfig = ShutdownConfig()
-    embedded: EmbeddedConfig = EmbeddedConfig()
-
-    @classmethod
-    def load(cls, environment: Mapping[str, str], file: str | None = None) -> Self:
-        """Reads and checks everything; raises `BadConfig` for the first value that cannot be used.
-
-        The environment wins over the file (TOML, a table per section). An empty variable counts as unset, as AWS's
-        tools have it.
-        """
-        path = file or environment.get("AWSIDECAR_CONFIG_FILE") or None
-        from_file = _read_file(path) if path else {}
-        sections: dict[str, dict[str, Any]] = {}
-        for leaf in settings():
-            in_file = from_file.pop(leaf.file_key, None)
-            named = next((name for name in leaf.variables if environment.get(name)), None)
-            text = environment[named] if named else in_file
-            if text:
-                source = named or f"{path}: {leaf.file_key} ({leaf.env})"
-                sections.setdefault(leaf.section, {})[leaf.name] = _parse(leaf, text, source)
-        if from_file:
-            raise BadConfig(f"{path}: unknown setting {min(from_file)!r}; `awsidecar serve --help` lists all")
-        config = cls(**{name: _section_type(name)(**values) for name, values in sections.items()})
-        _check_together(config, environment)
-        return config
-
-
-def settings() -> Iterator[Setting]:
-    """Every leaf of the tree, in order."""
-    for section in dataclasses.fields(Config):
-        for leaf in dataclasses.fields(_section_type(section.name)):
-            declared: Setting = leaf.metadata["setting"]
-            yield declared._replace(section=section.name, name=leaf.name, default=leaf.default)
-
-
-def _section_type(name: str) -> type[Any]:
-    default = Config.__dataclass_fields__[name].default
-    return type(default)
-
-
-def _parse(leaf: Setting, text: str, source: str) -> Any:
-    try:
-        return leaf.parse(text)
-    except ValueError as problem:
-        raise BadConfig(f"{source}: {problem}; for example {leaf.env}={leaf.example}") from None
-
-
-def _read_file(path: str) -> dict[str, str]:
-    try:
-        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise BadConfig(f"AWSIDECAR_CONFIG_FILE: cannot read {path!r} ({problem.strerror})") from None
-    except ValueError as problem:
-        raise BadConfig(f"AWSIDECAR_CONFIG_FILE: {path!r} is not TOML ({problem})") from None
-    leaves: dict[str, str] = {}
-    for section, table in tree.items():
-        if not isinstance(table, dict):
-            raise BadConfig(
-                f"{path}: {section!r} stands outside a table; for example [listen] and below it port = 50051"
-            )
-        for name, value in table.items():
-            leaves[f"{section}.{name}"] = _as_text(value)
-    return leaves
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(value)
-
-
-def _check_together(config: Config, environment: Mapping[str, str]) -> None:
-    """What no single value can be blamed for."""
-    aws, cognito = config.aws, config.cognito
-    if aws.region is None and not config.embedded.enabled:
-        raise BadConfig(
-            "AWS_REGION: is not set; for example AWS_REGION=eu-central-1 (or try it out with --embedded)"
-        )
-    for one, other in (
-        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-        ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
-    ):
-        if environment.get(one) and not environment.get(other):
-            raise BadConfig(f"{other}: is not set although {one} is; for example set both, or neither")
-    given = {
-        "COGNITO_USER_POOL_ID": bool(cognito.user_pool_id),
-        "COGNITO_IDENTITY_POOL_ID": bool(cognito.identity_pool_id),
-        "COGNITO_CLIENT_ID": bool(cognito.client_ids),
-    }
-    if any(given.values()) and not all(given.values()):
-        missing = next(name for name, is_set in given.items() if not is_set)
-        example = next(leaf.example for leaf in settings() if leaf.env == missing)
-        raise BadConfig(f"{missing}: is not set although others of Cognito's are; for example {missing}={example}")
-    if cognito.jwks_url and not _is_emulator(aws.endpoint_url_cognito_identity or aws.endpoint_url):
-        raise BadConfig(
-            "AWSIDECAR_COGNITO_JWKS_URL: is refused while tokens are exchanged at AWS itself, whose keys are AWS's; "
-            "for example unset it, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566"
-        )
-
-
-def _is_emulator(endpoint: str | None) -> bool:
-    host = (urlsplit(endpoint or "").hostname or "amazonaws.com").rstrip(".")
-    return not host.endswith(_AWS_DOMAINS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -13,6 +15,25 @@ _IDENTITY_POOL_ID = re.compile(r"[a-z0-9-]+:[0-9a-f-]+")
 
 
 def text(value: str) -> str:
+    return value
+
+
+def host(value: str) -> str:
+    """An IP address, or a name that this machine knows as one of its own to be."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if value != "localhost":
+            raise ValueError(f"{value!r} is neither an IP address nor localhost") from None
+    return value
+
+
+def socket_path(value: str) -> str:
+    # `sun_path` holds 108 bytes on Linux, the last of them zero.
+    if len(os.fsencode(value)) > 107:
+        raise ValueError(f"{value!r} is longer than the 107 bytes that a socket's path may have")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(value))):
+        raise ValueError(f"{value!r} lies in no directory that exists")
     return value
 
 
@@ -103,9 +124,13 @@ def url(value: str) -> str:
     return value.rstrip("/")
 
 
-def file(value: str) -> str:
-    if not os.access(value, os.R_OK):
-        raise ValueError(f"{value!r} cannot be read")
+def ca_bundle(value: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+    except ssl.SSLError:
+        raise ValueError(f"{value!r} holds no certificates (PEM)") from None
+    except OSError as problem:
+        raise ValueError(f"{value!r} cannot be read ({problem.strerror})") from None
     return value
 
 

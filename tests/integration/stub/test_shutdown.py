@@ -1,0 +1,138 @@
+"""The end of the process: calls that were accepted finish, new ones go elsewhere, and it ends in time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.stub.process import SidecarProcess, launched
+from tests.integration.stub.sidecar import Client, connected, settings_for
+from tests.integration.stub_aws import Answer, StubAws, held
+
+from awsidecar.dynamodb.v1 import items_pb2
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="ann")})
+ANN = Answer({"Item": {"id": {"S": "ann"}}})
+
+
+@asynccontextmanager
+async def process_on(aws: StubAws, **changes: str) -> AsyncIterator[tuple[SidecarProcess, Client]]:
+    """A process, whose end is the test's affair, and a client of it."""
+    process = await launched(settings_for(aws.url, **changes))
+    try:
+        async with connected(process.target) as client:
+            yield process, client
+    finally:
+        await process.killed()
+
+
+async def page(address: str, path: str) -> int:
+    """The HTTP status of an operator's page; 0 when nobody serves it."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as response:
+            return response.status
+    except aiohttp.ClientConnectionError:
+        return 0
+
+
+async def is_serving(client: Client) -> bool:
+    """What a load balancer with an open connection sees."""
+    try:
+        answer = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    except grpc.aio.AioRpcError as failed:
+        if failed.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def test_call_in_flight_finishes_while_new_ones_are_turned_away(aws: StubAws) -> None:
+    aws.on("GetItem", held(ANN))
+    async with process_on(aws) as (process, client):
+        assert await page(process.admin, "/readyz") == 200
+        assert await is_serving(client)
+        call = asyncio.ensure_future(client.dynamodb.GetItem(GET))
+        await aws.until(lambda: aws.in_progress == 1)
+        process.signal()
+        await process.draining()
+        assert await page(process.admin, "/readyz") == 503
+        assert await page(process.admin, "/livez") == 200
+        async with connected(process.target) as newcomer:
+            assert not await is_serving(newcomer)
+            with pytest.raises(grpc.aio.AioRpcError) as turned_away:
+                await newcomer.dynamodb.GetItem(GET, timeout=5)
+            assert turned_away.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not await is_serving(client)
+        aws.release()
+        assert (await call).item.attributes["id"].s == "ann"
+        assert await process.ended() == 0
+    assert aws.count("GetItem") == 1
+
+
+async def test_grace_bounds_the_wait_for_calls(aws: StubAws) -> None:
+    aws.on("GetItem", held())
+    async with process_on(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="0.5") as (process, client):
+        call = asyncio.ensure_future(client.dynamodb.GetItem(GET))
+        await aws.until(lambda: aws.in_progress == 1)
+        process.signal()
+        started = time.monotonic()
+        assert await process.ended() == 0
+        assert time.monotonic() - started < 0.5 + 2
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call
+        assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        await aws.until(lambda: aws.in_progress == 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_second_signal_ends_the_process_at_once(aws: StubAws, number: signal.Signals) -> None:
+    aws.on("GetItem", held())
+    async with process_on(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="60") as (process, client):
+        call = asyncio.ensure_future(client.dynamodb.GetItem(GET))
+        await aws.until(lambda: aws.in_progress == 1)
+        process.signal(number)
+        await process.draining()
+        process.signal(number)
+        assert await process.ended() == 128 + number
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_idle_process_ends_at_once(aws: StubAws) -> None:
+    async with process_on(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="60") as (process, client):
+        await client.dynamodb.GetItem(GET)
+        process.signal()
+        assert await process.ended() == 0
+
+
+async def test_of_a_thousand_calls_each_ends_well_or_unavailable(aws: StubAws) -> None:
+    aws.on("GetItem", ANN)
+    codes: list[grpc.StatusCode] = []
+    async with process_on(aws) as (process, client):
+
+        async def call(share: int) -> None:
+            for _ in range(share):
+                try:
+                    await client.dynamodb.GetItem(GET, timeout=10)
+                    codes.append(grpc.StatusCode.OK)
+                except grpc.aio.AioRpcError as failed:
+                    codes.append(failed.code())
+                if len(codes) == 300:
+                    process.signal()
+
+        await asyncio.gather(*(call(50) for _ in range(20)))
+        assert await process.ended() == 0
+    assert len(codes) == 1000
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert codes.count(grpc.StatusCode.OK) >= 300

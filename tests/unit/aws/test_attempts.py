@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+from tests.unit.aws.fakes import call, credentials
+from tests.unit.aws.stub import Answer, StubAws
+
+from awsidecar_server.aws.clients import ClientPool
+from awsidecar_server.aws.sender import Sender
+from awsidecar_server.errors import AwsRejected
+from awsidecar_server.ops.telemetry import Telemetry
+
+
+def counted(telemetry: Telemetry, name: str) -> float | None:
+    labels = {"aws_service": "dynamodb", "operation": "ListTables"}
+    return telemetry.registry.get_sample_value(f"awsidecar_aws_{name}_total", labels)
+
+
+@pytest.mark.parametrize(
+    ("code", "throttles"),
+    [("ThrottlingException", 2), ("InternalServerError", None), ("ValidationException", None)],
+)
+async def test_every_request_and_every_throttling_is_counted(code: str, throttles: float | None) -> None:
+    telemetry = Telemetry()
+    async with StubAws(lambda _: Answer({"__type": code}, 400 if code[0] in "TV" else 500)) as stub:
+        pool = ClientPool(stub.config(max_attempts=2), telemetry)
+        with pytest.raises(AwsRejected) as rejected:
+            await Sender(pool, telemetry).send(call("ListTables"), credentials("ANN"))
+        await pool.aclose()
+    assert counted(telemetry, "attempts") == len(stub.requests) == rejected.value.attempts
+    assert counted(telemetry, "throttles") == throttles
