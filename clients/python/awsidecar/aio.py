@@ -155,11 +155,11 @@ class SessionClient(Client):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Shielded, so that a cancellation does not leave the session open.
         if error is None:
-            await self.close()
+            await asyncio.shield(asyncio.ensure_future(self.close()))
             return
         # The error on its way out says more than a session that could not be closed, and that ends by itself.
-        # Shielded, so that a second cancellation does not leave the session open.
         with suppress(SidecarError):
             await asyncio.shield(asyncio.ensure_future(self._end(_CLOSING_SECONDS)))
 

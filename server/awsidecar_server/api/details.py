@@ -62,6 +62,9 @@ def status_of(
     largest = _field_details(failure, verdict, room) or _readable_typed_detail(failure, room)
     if largest is not None:
         _append(status, largest)
+    if status.ByteSize() > budget:
+        # The codes of a hundred cancelled actions, none of which is left out; the message repeats them.
+        status.message = _header_text(message[:_LONGEST_NAME])
     return status
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,25 @@ _START_SECONDS = 30.0
 _END_SECONDS = 30.0
 # A traceback is one line of the log.
 _LONGEST_LINE = 1024 * 1024
+SERVE = ("-m", "awsidecar_server", "serve")
+_DEFECT = """
+import sys
+from awsidecar_server.aws.lane import Lane
+from awsidecar_server.cli import main
+
+whole = Lane.call
+
+async def call(lane, caller, aws_call):
+    if aws_call.operation == "DescribeLimits":
+        credentials = await lane._provider.credentials(caller)
+        raise RuntimeError(f"a defect beside {credentials}")
+    return await whole(lane, caller, aws_call)
+
+Lane.call = call
+sys.exit(main(["serve"]))
+"""
+# A sidecar with a defect: DescribeLimits fails by it, with the caller's credentials at hand.
+SERVE_WITH_DEFECT = ("-c", _DEFECT)
 
 
 class SidecarProcess:
@@ -80,14 +99,12 @@ class SidecarProcess:
             self._draining.set()
 
 
-async def launched(environment: Mapping[str, str]) -> SidecarProcess:
+async def launched(environment: Mapping[str, str], program: Sequence[str] = SERVE) -> SidecarProcess:
     """Starts a sidecar with this environment and nothing of ours; it serves, or has failed, when this returns."""
     search_path = os.pathsep.join(str(_ROOT / part) for part in ("server", "clients/python"))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "awsidecar_server",
-        "serve",
+        *program,
         env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": search_path, **environment},
         stdout=PIPE,
         stderr=PIPE,
@@ -103,9 +120,9 @@ async def launched(environment: Mapping[str, str]) -> SidecarProcess:
 
 
 @asynccontextmanager
-async def served(environment: Mapping[str, str]) -> AsyncIterator[SidecarProcess]:
+async def served(environment: Mapping[str, str], program: Sequence[str] = SERVE) -> AsyncIterator[SidecarProcess]:
     """A process that serves while it is entered, and must end in order."""
-    sidecar = await launched(environment)
+    sidecar = await launched(environment, program)
     try:
         assert sidecar.target, sidecar.errors
         yield sidecar

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
@@ -29,6 +30,8 @@ REGION = "eu-central-1"
 POD_KEY = "AKIAPODPODPODPODPOD1"
 POD_SECRET = "pod-secret-access-key"
 _MIB = 1024 * 1024
+# From here on, gRPC drops what comes to a client at random, and all of it from twice as much on.
+METADATA_LIMIT = 8 * 1024
 # What a client must say that sends and takes messages as large as the sidecar does.
 LARGE = [("grpc.max_send_message_length", 64 * _MIB), ("grpc.max_receive_message_length", 64 * _MIB)]
 
@@ -119,6 +122,14 @@ class Refusal:
         found = self.details(error_details_pb2.ErrorInfo)
         assert len(found) == 1, found
         return found[0]
+
+    @property
+    def metadata_bytes(self) -> int:
+        """What gRPC counts against a client's limit: each entry on the wire, and 32 bytes more (RFC 9113, 10.5.1)."""
+        message = quote(self.message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}")
+        entries = {**self.trailers, "grpc-message": message, "grpc-status": "0", "content-type": "application/grpc"}
+        lengths = (len(value) * 4 / 3 if isinstance(value, bytes) else len(value) for value in entries.values())
+        return round(sum(lengths)) + sum(len(name) + 32 for name in entries)
 
     @property
     def reason(self) -> str:

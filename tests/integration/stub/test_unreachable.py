@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 
-import grpc
 import pytest
 from tests.integration.stub.conftest import Start
-from tests.integration.stub.process import served
-from tests.integration.stub.sidecar import Sidecar, connected, refusal_of, settings_for
+from tests.integration.stub.sidecar import Sidecar, connected, refusal_of
 from tests.integration.stub_aws import Answer, StubAws, held, refused
 
 from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
@@ -134,21 +131,3 @@ async def test_long_name_of_a_field_at_fault_fits_a_client_that_says_nothing(sid
     async with connected(sidecar.target, options=[]) as plain:
         refusal = await refusal_of(plain.dynamodb.PutItem(request))
     assert (refusal.code.name, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
-
-
-async def test_defect_gives_a_fixed_message_whose_id_the_log_has_with_the_traceback(aws: StubAws) -> None:
-    aws.on("GetItem", IMPOSSIBLE)
-    async with served(settings_for(aws.url)) as process, connected(process.target) as client:
-        refusal = await refusal_of(client.dynamodb.GetItem(GET))
-        assert refusal.code is grpc.StatusCode.INTERNAL
-        assert (refusal.info.domain, refusal.reason) == ("awsidecar", "INTERNAL_ERROR")
-        assert refusal.message == "an internal error; the sidecar's log has it"
-        assert set(refusal.metadata) == {"operation", "error_id"}
-        assert "TypeError" not in str(refusal.status)
-        # The process goes on.
-        aws.on("GetItem", Answer(GOOD))
-        assert (await client.dynamodb.GetItem(GET)).item.attributes["id"].s == "ann"
-    (event,) = (json.loads(line) for line in process.errors.splitlines() if "internal error" in line)
-    assert event["error_id"] == refusal.metadata["error_id"]
-    assert "TypeError" in event["exception"]
-    assert "Traceback" in event["exception"]
