@@ -27,8 +27,8 @@ from awsidecar_server.bridge import codec_of
 DEFAULT_BUDGET_BYTES = 4096
 LARGEST_BUDGET_BYTES = 1024 * 1024
 # In bytes. A status holds the message once more, percent-encoded, and may name several fields.
-_LONGEST_MESSAGE = 1024
-_LONGEST_ENCODED_MESSAGE = 1536
+_LONGEST_MESSAGE = 896
+_LONGEST_ENCODED_MESSAGE = 1344
 _LONGEST_FIELD_MESSAGE = 512
 _LONGEST_NAME = 256
 _MOST_FIELDS = 8

@@ -13,13 +13,13 @@ from urllib.parse import quote, quote_plus
 import aiohttp
 import grpc
 import pytest
-from tests.integration.stub.process import SidecarProcess, served
+from tests.integration.stub.process import SERVE_WITH_DEFECT, SidecarProcess, served
 from tests.integration.stub.sidecar import POD_KEY, Client, connected, settings_for
 from tests.integration.stub_aws import Answer, Recorded, Script, StubAws, refused, sts_refused
 from tests.unit.identity.fakes import CLIENT_ID, COGNITO, claims, id_token, jwk, key_set
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
-from awsidecar.dynamodb.v1 import items_pb2
+from awsidecar.dynamodb.v1 import items_pb2, limits_pb2
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -132,6 +132,11 @@ async def call_as(client: Client, aws: StubAws, found: Found, metadata: list[tup
     for answer in ANSWERS:
         aws.on("GetItem", answer)
         assert await found.refusal(client.dynamodb.GetItem(GET, metadata=metadata)) != "OK"
+    limits = client.dynamodb.DescribeLimits(limits_pb2.DescribeLimitsRequest(), metadata=metadata)
+    assert await found.refusal(limits) in {
+        "INTERNAL",
+        "UNAVAILABLE",
+    }  # the latter while its credentials are renewed
     validate = pb.ValidateCredentialsRequest()
     for script in (lambda request: sts_refused("Throttling", told_by(request)), Answer(" ".join(SIGNING_SECRETS))):
         aws.on("GetCallerIdentity", script)
@@ -188,7 +193,7 @@ async def test_no_secret_shows_in_logs_metrics_or_errors(aws: StubAws) -> None:
     refused_tokens = [fresh_token(f"bob{number}") for number in range(4)]
     aws.on("GetId", Answer({"IdentityId": "eu-central-1:ann"}))
     aws.on("GetCredentialsForIdentity", cognito_credentials())
-    async with served(settings(aws)) as process, connected(process.target) as client:
+    async with served(settings(aws), SERVE_WITH_DEFECT) as process, connected(process.target) as client:
         handle = await client.open_session(SESSION_KEY, SECRET, TOKEN)
         for metadata in ([], [("x-awsidecar-session", handle)], [("authorization", f"Bearer {token}")]):
             await call_as(client, aws, found, metadata)

@@ -29,6 +29,8 @@ UNREADABLE = {
     "not an object": Answer(b"[1, 2]"),
     "null": Answer(b"null"),
     "wrong members": Answer(b'{"Item": "text"}'),
+    "a value that no message holds": Answer({"Item": {"id": {"N": ["not", "text"]}}}),
+    "half a surrogate pair": Answer({"Item": {"id": {"S": "\ud800"}}}),
     "deep": Answer(b'{"Item": {"a": ' + b'{"L": [' * 50_000 + b"]}" * 50_000 + b"}}"),
     "error with odd type": Answer(b'{"__type": 5, "message": "x"}', 400),
     "error not an object": Answer(b"[]", 400),
