@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-REQUEST_ID = "STUBREQUESTID0123456789"
+REQUEST_ID = "STUBREQUESTID".ljust(52, "0")  # as long as DynamoDB's
 ACCOUNT = "123456789012"
 # Nothing that a test waits for takes longer, unless it is never going to happen.
 _PATIENCE_SECONDS = 10.0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from awsidecar_server.aws.call import AwsCall
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.aws.sender import Sender
+from awsidecar_server.errors import AwsUnreachable
 from awsidecar_server.identity.credentials import Caller, Credentials
 
 
@@ -33,7 +35,7 @@ class CognitoIdentity:
     async def get_id(self, identity_pool_id: str, logins: Mapping[str, str]) -> str:
         parameters = {"IdentityPoolId": identity_pool_id, "Logins": dict(logins)}
         reply = await self._sender.send(AwsCall("cognito-identity", "GetId", parameters, self._region), None)
-        return str(reply.members["IdentityId"])
+        return str(_member(reply.members, "IdentityId"))
 
     async def get_credentials_for_identity(
         self, identity_id: str, logins: Mapping[str, str]
@@ -41,10 +43,10 @@ class CognitoIdentity:
         parameters = {"IdentityId": identity_id, "Logins": dict(logins)}
         call = AwsCall("cognito-identity", "GetCredentialsForIdentity", parameters, self._region)
         members = (await self._sender.send(call, None)).members
-        given = members["Credentials"]
+        given = _member(members, "Credentials")
         credentials = Credentials(
-            access_key_id=given["AccessKeyId"],
-            secret_access_key=given["SecretKey"],
+            access_key_id=_member(given, "AccessKeyId"),
+            secret_access_key=_member(given, "SecretKey"),
             session_token=given.get("SessionToken"),
             expires_at=given.get("Expiration"),
         )
@@ -65,4 +67,12 @@ class SecurityTokens:
         """
         call = AwsCall("sts", "GetCallerIdentity", {}, self._region)
         members = (await self._lane.call(caller, call)).members
-        return CallerIdentity(members["Account"], members["Arn"], members["UserId"])
+        return CallerIdentity(_member(members, "Account"), _member(members, "Arn"), _member(members, "UserId"))
+
+
+def _member(members: Mapping[str, Any], name: str) -> Any:
+    """A member that AWS always sends."""
+    try:
+        return members[name]
+    except (KeyError, TypeError) as missing:
+        raise AwsUnreachable(f"AWS's answer lacks {name}", cause="bad_response") from missing
