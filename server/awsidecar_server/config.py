@@ -130,6 +130,8 @@ class AwsConfig:
     )
     use_fips: bool = setting("AWS_USE_FIPS_ENDPOINT", read.flag, False, "use FIPS endpoints", example="true")
     use_dualstack: bool = setting("AWS_USE_DUALSTACK_ENDPOINT", read.flag, False, "use dual-stack endpoints", example="true")
+    account_id_endpoint_mode: str = setting("AWS_ACCOUNT_ID_ENDPOINT_MODE", read.one_of("preferred", "disabled", "required"), "preferred", "use the endpoints of an account: preferred (where it is known), disabled or required", example="disabled")
+    disable_clock_skew_correction: bool = setting("AWS_DISABLE_CLOCK_SKEW_CORRECTION", read.flag, False, "sign with this host's time even when AWS's clock differs", example="true")
     ca_bundle: str | None = setting("AWS_CA_BUNDLE", read.file, None, "CA certificates (PEM) to trust instead of the default", example="/etc/ssl/ca.pem")
     pool_size: int = setting(
         "AWSIDECAR_AWS_POOL_SIZE", read.whole(1, 10_000), 100, "connections per AWS service, region and endpoint", example="100"

@@ -15,26 +15,6 @@ from awsidecar_server.errors import AwsRejected, AwsUnreachable
 # AWS says that the credentials were good once: renewing them and trying again is worth it.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 
-# AWS asks to slow down ("Error retries and exponential backoff", AWS SDK reference).
-THROTTLING = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    }
-)
-
 # Parts of a parsed error that are no members of the error itself.
 _ENVELOPE = frozenset({"Error", "ResponseMetadata", "message", "Message"})
 

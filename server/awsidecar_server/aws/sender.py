@@ -9,7 +9,8 @@ from typing import Any
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.clients import ClientPool
-from awsidecar_server.aws.failures import THROTTLING, from_sdk
+from awsidecar_server.aws.failures import from_sdk
+from awsidecar_server.aws.retries import THROTTLING
 from awsidecar_server.aws.signing import with_identity
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, DeadlineSpent
 from awsidecar_server.identity.credentials import Credentials
