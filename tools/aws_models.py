@@ -1,4 +1,4 @@
-"""Copies the service models of the locked botocore into the server, without their documentation.
+"""Copies the service models and endpoint rules of the locked botocore into the server, without their documentation.
 
 Run it in the contract environment: `make models` writes them, `make contract` checks that they are up to date.
 """
@@ -17,12 +17,18 @@ import botocore
 
 TARGET = Path(__file__).parent.parent / "server" / "awsidecar_server" / "aws" / "models"
 SOURCE = Path(botocore.__file__).parent / "data"
-API_VERSIONS = {"dynamodb": "2012-08-10", "dynamodbstreams": "2012-08-10"}
-DOCUMENTS = ("service-2", "endpoint-rule-set-1")
+_RULES = "endpoint-rule-set-1"
+# Of the services that only identity calls, the rules are enough.
+DOCUMENTS = {
+    ("dynamodb", "2012-08-10"): ("service-2", _RULES),
+    ("dynamodbstreams", "2012-08-10"): ("service-2", _RULES),
+    ("sts", "2011-06-15"): (_RULES,),
+    ("cognito-identity", "2014-06-30"): (_RULES,),
+}
 
 NOTICE = """\
-The JSON files below this directory are the service models and endpoint rules of botocore {version}, without their
-documentation. They are written by `make models`; do not edit them.
+The JSON files below this directory are the service models, endpoint rules and partitions of botocore {version}, without
+their documentation. They are written by `make models`; do not edit them.
 
 botocore
 Copyright 2012-2026 Amazon.com, Inc. or its affiliates. All Rights Reserved.
@@ -36,8 +42,10 @@ https://www.apache.org/licenses/LICENSE-2.0
 def files() -> Iterator[tuple[Path, str]]:
     """Each file that belongs below the target, and its content."""
     yield Path("NOTICE"), NOTICE.format(version=metadata.version("botocore"))
-    for service, api_version in API_VERSIONS.items():
-        for document in DOCUMENTS:
+    partitions = json.loads((SOURCE / "partitions.json").read_text(encoding="utf-8"))
+    yield Path("partitions.json"), json.dumps(partitions, indent=1) + "\n"
+    for (service, api_version), documents in DOCUMENTS.items():
+        for document in documents:
             packed = (SOURCE / service / api_version / f"{document}.json.gz").read_bytes()
             model = without_documentation(json.loads(gzip.decompress(packed)))
             # Plain, one token a line: a change of AWS's model shows in the diff.

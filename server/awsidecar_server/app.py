@@ -14,10 +14,10 @@ from awsidecar_server.api.credentials import CredentialsHandlers
 from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.api.server import Server
-from awsidecar_server.aws.clients import ClientPool
+from awsidecar_server.aws.sdk.clients import ClientPool
 from awsidecar_server.aws.directory import CognitoIdentity, SecurityTokens
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.config import Config
 from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now

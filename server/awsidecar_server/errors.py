@@ -65,10 +65,15 @@ class CredentialsUnavailable(Unavailable):
 
 
 class AwsUnreachable(Unavailable):
-    """AWS gave no answer that could be read. `cause` is `connect`, `timeout`, `connection_lost` or `bad_response`."""
+    """AWS gave no answer that could be read. `cause` is `connect`, `timeout`, `connection_lost` or `bad_response`.
 
-    def __init__(self, message: str, *, cause: str) -> None:
-        super().__init__(message, reason="AWS_UNREACHABLE", cause=cause)
+    It is `ambiguous` when AWS may have carried out the write all the same.
+    """
+
+    def __init__(self, message: str, *, cause: str, ambiguous: bool = False) -> None:
+        known = {"ambiguous": "true"} if ambiguous else {}
+        super().__init__(message, reason="AWS_UNREACHABLE", cause=cause, **known)
+        self.ambiguous = ambiguous
 
 
 class Draining(Unavailable):
@@ -100,6 +105,8 @@ class AwsRejected(Exception):
     request_id: str = ""
     http_status: int = 0
     attempts: int = 1
+    # True: AWS may have carried out the write, in this attempt or in an earlier one.
+    ambiguous: bool = False
     # The tier that signed; empty when the call was unsigned.
     tier: str = ""
     members: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -174,7 +174,7 @@ def _reader(field: FieldDescriptor) -> Reader:
         if descriptor.full_name == _ATTRIBUTE_VALUE:
             return plain_attributes
         read_entry = _message_reader(descriptor)
-        return lambda entries: {name: read_entry(value) for name, value in entries.items()}
+        return lambda entries: {name: read_entry(entries[name]) for name in entries}
     if field.message_type is None:
         return list if field.is_repeated else _as_it_is
     read = _message_reader(field.message_type)

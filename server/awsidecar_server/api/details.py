@@ -19,7 +19,7 @@ from awsidecar_server import errors
 from awsidecar_server.api.fields import violations
 from awsidecar_server.api.redaction import redact
 from awsidecar_server.api.status import Verdict
-from awsidecar_server.aws.failures import THROTTLING
+from awsidecar_server.aws.retries import THROTTLING
 from awsidecar_server.bridge import codec_of
 
 # What fits a caller's metadata beside everything else, when it says nothing: gRPC's soft limit is 8 KiB, and the
@@ -75,6 +75,8 @@ def _metadata(failure: errors.SidecarError | errors.AwsRejected, operation: str)
         yield "request_id", failure.request_id
         yield "http_status", str(failure.http_status)
         yield "attempts", str(failure.attempts)
+        if failure.ambiguous:
+            yield "ambiguous", "true"
     else:
         yield from failure.metadata.items()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from awsidecar_server.aws.failures import THROTTLING
+from awsidecar_server.aws.retries import THROTTLING
 from awsidecar_server.ops.telemetry import Telemetry
 
 

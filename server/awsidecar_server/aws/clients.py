@@ -13,10 +13,10 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
-from awsidecar_server.aws.answers import AnswerParsers
-from awsidecar_server.aws.attempts import count_attempts
-from awsidecar_server.aws.signing import NoCredentialProvider, carry_identity
-from awsidecar_server.aws.transport import DirectSession
+from awsidecar_server.aws.sdk.answers import AnswerParsers
+from awsidecar_server.aws.sdk.attempts import count_attempts
+from awsidecar_server.aws.sdk.signing import NoCredentialProvider, carry_identity
+from awsidecar_server.aws.sdk.transport import DirectSession
 from awsidecar_server.config import AwsConfig
 from awsidecar_server.errors import Draining
 from awsidecar_server.ops.telemetry import Telemetry

@@ -8,7 +8,7 @@ from typing import Any
 
 from awsidecar_server.aws.call import AwsCall
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsUnreachable
 from awsidecar_server.identity.credentials import Caller, Credentials
 

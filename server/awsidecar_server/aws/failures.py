@@ -18,26 +18,6 @@ from awsidecar_server.identity.credentials import Credentials
 # AWS says that the credentials were good once: renewing them and trying again is worth it.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 
-# AWS asks to slow down ("Error retries and exponential backoff", AWS SDK reference).
-THROTTLING = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    }
-)
-
 _MASK = "…"
 # AWS's own have 36 or 52 characters.
 _LONGEST_REQUEST_ID = 128

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
-from awsidecar_server.aws.failures import EXPIRED
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.failures import EXPIRED
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsRejected
 from awsidecar_server.identity.credentials import Caller, Credentials, SessionCaller
 

@@ -167,6 +167,27 @@ class AwsConfig:
         "longest wait between bytes of an answer",
         example="60",
     )
+    account_id_endpoint_mode: str = setting(
+        "AWS_ACCOUNT_ID_ENDPOINT_MODE",
+        read.one_of("preferred", "disabled", "required"),
+        "preferred",
+        "use the endpoints of an account: preferred (where it is known), disabled or required",
+        example="disabled",
+    )
+    disable_clock_skew_correction: bool = setting(
+        "AWS_DISABLE_CLOCK_SKEW_CORRECTION",
+        read.flag,
+        False,
+        "sign with this host's time even when AWS's clock differs",
+        example="true",
+    )
+    lane: str = setting(
+        "AWSIDECAR_AWS_LANE",
+        read.one_of("json", "sdk"),
+        "json",
+        "how DynamoDB is called: json (the sidecar's own, lean) or sdk (aioboto3, the reference)",
+        example="sdk",
+    )
     max_attempts: int = setting(
         "AWSIDECAR_AWS_MAX_ATTEMPTS", read.whole(1, 10), 4, "tries of one call, the first included", example="4"
     )

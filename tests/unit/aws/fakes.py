@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
-from awsidecar_server.aws.clients import ClientPool
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.clients import ClientPool
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsRejected
 from awsidecar_server.identity.credentials import (
     Caller,

@@ -4,8 +4,8 @@ import pytest
 from tests.unit.aws.fakes import call, credentials
 from tests.unit.aws.stub import Answer, StubAws
 
-from awsidecar_server.aws.clients import ClientPool
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.clients import ClientPool
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsRejected
 from awsidecar_server.ops.telemetry import Telemetry
 

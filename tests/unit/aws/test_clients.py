@@ -8,8 +8,8 @@ from botocore.exceptions import UnknownServiceError
 from tests.unit.aws.fakes import call, credentials
 from tests.unit.aws.stub import StubAws
 
-from awsidecar_server.aws.clients import ClientPool
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.clients import ClientPool
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.config import AwsConfig
 from awsidecar_server.errors import Draining
 from awsidecar_server.ops.telemetry import Telemetry

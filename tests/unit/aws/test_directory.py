@@ -6,7 +6,7 @@ from tests.unit.aws.fakes import SESSION, FakeProvider, credentials, rejection
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.directory import CallerIdentity, CognitoIdentity, SecurityTokens
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsRejected
 from awsidecar_server.identity.credentials import Credentials
 

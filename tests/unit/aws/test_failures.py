@@ -8,7 +8,7 @@ from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 from tests.unit.aws.fakes import call
 
-from awsidecar_server.aws.failures import from_sdk
+from awsidecar_server.aws.sdk.failures import from_sdk
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
 
 URL = {"endpoint_url": "http://secret.example"}

@@ -8,7 +8,7 @@ from botocore import exceptions as sdk
 from tests.unit.aws.fakes import FakeClient, FakePool, call, credentials
 
 from awsidecar_server.aws.call import AwsReply
-from awsidecar_server.aws.sender import Sender
+from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
 from awsidecar_server.ops.telemetry import Telemetry
 
