@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import structlog
 
+from awsidecar_server.api.contract import Rpc
 from awsidecar_server.api.credentials import CredentialsHandlers
-from awsidecar_server.api.edge import Edge
+from awsidecar_server.api.edge import Edge, Handler
 from awsidecar_server.api.metadata import Regions
+from awsidecar_server.api.operations import json_operation, sdk_operation
 from awsidecar_server.api.server import Server
-from awsidecar_server.aws.sdk.clients import ClientPool
+from awsidecar_server.aws.call import Carrier
+from awsidecar_server.aws.deferred import DeferredSdk
 from awsidecar_server.aws.directory import CognitoIdentity, SecurityTokens
+from awsidecar_server.aws.http import HttpTransport
+from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.config import Config
 from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
@@ -34,7 +39,7 @@ from awsidecar_server.version import VERSION
 
 _log = structlog.get_logger()
 
-# What nearly every call needs; made before the sidecar says that it is ready.
+# Whose clients are made before the sidecar says that it is ready.
 _WARM_SERVICES = ["dynamodb", "dynamodbstreams"]
 
 
@@ -50,9 +55,10 @@ class App:
         telemetry.build.labels(VERSION).set(1)
 
         regions = Regions.of(config.aws)
-        self._clients = ClientPool(config.aws, telemetry)
-        sender = Sender(self._clients, telemetry)
-        exchange, verifier = self._cognito(sender)
+        self._sdk = DeferredSdk(config.aws, telemetry)
+        self._transport = HttpTransport(config.aws)
+        self._json = JsonSender(config.aws, self._transport, telemetry)
+        exchange, verifier = self._cognito(self._sdk if self._uses_sdk else self._json)
         self._sessions = SessionStore(config.identity, clock)
         telemetry.sessions_open.set_function(lambda: self._sessions.open_count)
         service_account = ServiceAccountSource(environment, config.identity.service_account, region=regions.default)
@@ -60,20 +66,29 @@ class App:
         self._cache = CredentialCache(sources, config.identity, clock, telemetry.credential_event)
         telemetry.watch_expiry(self._cache.seconds_to_expiry)
         gate = Gate(verifier, self._sessions)
-        lane = Lane(sender, self._cache)
+        lane = Lane(self._cache)
         handlers = CredentialsHandlers(
             config=config.identity,
             gate=gate,
             sessions=self._sessions,
             provider=self._cache,
             exchange=exchange,
-            tokens=SecurityTokens(lane, regions.default),
+            tokens=SecurityTokens(lane, self._sdk, regions.default),
         )
         self.server = Server(config.listen, Edge(config.listen, regions, telemetry))
-        self.server.add_services(gate, lane, handlers.handlers())
+        operation: Callable[[Rpc], Handler] = (
+            partial(sdk_operation, gate=gate, lane=lane, carrier=self._sdk)
+            if self._uses_sdk
+            else partial(json_operation, gate=gate, lane=lane, sender=self._json)
+        )
+        self.server.add_services(operation, handlers.handlers())
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
 
-    def _cognito(self, sender: Sender) -> tuple[CognitoExchange | None, TokenVerifier | None]:
+    @property
+    def _uses_sdk(self) -> bool:
+        return self._config.aws.lane == "sdk"
+
+    def _cognito(self, carrier: Carrier) -> tuple[CognitoExchange | None, TokenVerifier | None]:
         config = self._config.cognito
         if not config.enabled:
             return None, None
@@ -81,20 +96,22 @@ class App:
         tls = ssl.create_default_context(cafile=trusted) if trusted else None
         keys = KeySet(fetch_over_http(jwks_url(config), tls=tls), self._clock)
         self._closing.push_async_callback(keys.aclose)
-        exchange = CognitoExchange(config, CognitoIdentity(sender, config.identity_region))
+        exchange = CognitoExchange(config, CognitoIdentity(carrier, config.identity_region))
         self._closing.push_async_callback(exchange.aclose)
         return exchange, TokenVerifier(config, keys, self._clock)
 
     async def __aenter__(self) -> Self:
         try:
-            self._closing.push_async_callback(self._clients.aclose)
+            self._closing.push_async_callback(self._sdk.aclose)
+            self._closing.push_async_callback(self._transport.aclose)
             self._closing.push_async_callback(self._cache.aclose)
             await self.admin.start()
             self._closing.push_async_callback(self.admin.stop)
             await self.server.start()
             self._closing.push_async_callback(self.server.drain, self._config.shutdown.grace_seconds)
             assert self._config.aws.region is not None
-            await self._clients.warm(_WARM_SERVICES, self._config.aws.region)
+            if self._uses_sdk:
+                await self._sdk.warm(_WARM_SERVICES, self._config.aws.region)
             await self.server.serving()
             self._ready = True
         except BaseException:

@@ -70,9 +70,13 @@ class AwsUnreachable(Unavailable):
     It is `ambiguous` when AWS may have carried out the write all the same.
     """
 
-    def __init__(self, message: str, *, cause: str, ambiguous: bool = False) -> None:
-        known = {"ambiguous": "true"} if ambiguous else {}
+    def __init__(self, message: str, *, cause: str, attempts: int = 0, ambiguous: bool = False) -> None:
+        known = {"attempts": str(attempts)} if attempts else {}
+        if ambiguous:
+            known["ambiguous"] = "true"
         super().__init__(message, reason="AWS_UNREACHABLE", cause=cause, **known)
+        # 0: not counted.
+        self.attempts = attempts
         self.ambiguous = ambiguous
 
 

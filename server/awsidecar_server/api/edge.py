@@ -45,13 +45,16 @@ class Request:
     region: str
     # On the event loop's clock. None: the caller set no deadline.
     deadline: float | None
+    # Of the message as it came, in bytes.
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a handler answers, and what the trailers say of it."""
 
-    message: Message = field(repr=False)
+    # A message, or one that is written already.
+    message: Message | bytes = field(repr=False)
     tier: str = ""
     request_id: str = ""
     attempts: int = 0
@@ -157,10 +160,10 @@ class Edge:
             ) from malformed
         remaining: Any = context.time_remaining()
         deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
-        return Request(message, metadata, self._regions.chosen_by(metadata), deadline)
+        return Request(message, metadata, self._regions.chosen_by(metadata), deadline, len(raw))
 
     def _written(self, rpc: Rpc, reply: Reply, context: _Context) -> bytes:
-        answer = reply.message.SerializeToString()
+        answer = reply.message if isinstance(reply.message, bytes) else reply.message.SerializeToString()
         self._check_size(len(answer), "reply")
         trailers = _trailers(reply.tier, reply.request_id, reply.attempts)
         if trailers:
@@ -175,7 +178,8 @@ class Edge:
             found = Verdict(grpc.StatusCode.INTERNAL, OWN_DOMAIN, known.reason)
         metadata: Any = context.invocation_metadata() or ()
         status = status_of(known, found, rpc.method, details_budget(metadata))
-        request_id, attempts = (known.request_id, known.attempts) if isinstance(known, AwsRejected) else ("", 0)
+        request_id = known.request_id if isinstance(known, AwsRejected) else ""
+        attempts = known.attempts if isinstance(known, AwsRejected | AwsUnreachable) else 0
         trailers: tuple[tuple[str, str | bytes], ...] = _trailers(known.tier, request_id, attempts)
         if isinstance(known, AwsRejected | AwsUnreachable):
             # The sidecar has tried again already: a client's own policy shall not (gRFC A6).

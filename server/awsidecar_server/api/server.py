@@ -6,18 +6,15 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, rpcs
+from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, Rpc, rpcs
 from awsidecar_server.api.edge import Edge, Handler
-from awsidecar_server.api.operations import operation
-from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import ListenConfig
-from awsidecar_server.identity.gate import Gate
 
 _KIB = 1024
 # A message this much over the limit still arrives, and is answered with a typed error instead of gRPC's own.
@@ -49,10 +46,10 @@ class Server:
         # The addresses that are served on, once started.
         self.addresses: list[str] = []
 
-    def add_services(self, gate: Gate, lane: Lane, credentials: Mapping[str, Handler]) -> None:
+    def add_services(self, operation: Callable[[Rpc], Handler], credentials: Mapping[str, Handler]) -> None:
         """Adds every service of the contract, and health and reflection."""
         for service in AWS_SERVICES:
-            methods = {rpc.method: self._edge.method(rpc, operation(rpc, gate, lane)) for rpc in rpcs(service)}
+            methods = {rpc.method: self._edge.method(rpc, operation(rpc)) for rpc in rpcs(service)}
             self._add(service.full_name, methods)
         methods = {rpc.method: self._edge.method(rpc, credentials[rpc.method]) for rpc in rpcs(CREDENTIALS_SERVICE)}
         self._add(CREDENTIALS_SERVICE.full_name, methods)

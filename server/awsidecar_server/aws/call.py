@@ -1,10 +1,12 @@
-"""The values that travel to AWS and back."""
+"""The values that travel to AWS and back, and what carries them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from awsidecar_server.identity.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +26,10 @@ class AwsReply:
     members: Mapping[str, Any] = field(repr=False)
     request_id: str
     attempts: int
+
+
+class Carrier(Protocol):
+    """Whoever brings calls to AWS. Every failure leaves as an error of `awsidecar_server.errors`."""
+
+    async def send(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
+        """Performs the call; without credentials unsigned, which only some operations of AWS allow."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from awsidecar_server.aws.call import AwsCall
+from awsidecar_server.aws.call import AwsCall, Carrier
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsUnreachable
 from awsidecar_server.identity.credentials import Caller, Credentials
 
@@ -28,36 +29,39 @@ class CognitoIdentity:
     https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/API_GetCredentialsForIdentity.html
     """
 
-    def __init__(self, sender: Sender, region: str) -> None:
-        self._sender = sender
+    def __init__(self, carrier: Carrier, region: str) -> None:
+        self._carrier = carrier
         self._region = region
 
     async def get_id(self, identity_pool_id: str, logins: Mapping[str, str]) -> str:
-        parameters = {"IdentityPoolId": identity_pool_id, "Logins": dict(logins)}
-        reply = await self._sender.send(AwsCall("cognito-identity", "GetId", parameters, self._region), None)
-        return str(_member(reply.members, "IdentityId"))
+        members = await self._ask("GetId", {"IdentityPoolId": identity_pool_id, "Logins": dict(logins)})
+        return str(_member(members, "IdentityId"))
 
     async def get_credentials_for_identity(
         self, identity_id: str, logins: Mapping[str, str]
     ) -> tuple[str, Credentials]:
         parameters = {"IdentityId": identity_id, "Logins": dict(logins)}
-        call = AwsCall("cognito-identity", "GetCredentialsForIdentity", parameters, self._region)
-        members = (await self._sender.send(call, None)).members
+        members = await self._ask("GetCredentialsForIdentity", parameters)
         given = _member(members, "Credentials")
         credentials = Credentials(
             access_key_id=_member(given, "AccessKeyId"),
             secret_access_key=_member(given, "SecretKey"),
             session_token=given.get("SessionToken"),
-            expires_at=given.get("Expiration"),
+            expires_at=_moment(given.get("Expiration")),
         )
         return str(members.get("IdentityId", identity_id)), credentials
+
+    async def _ask(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        call = AwsCall("cognito-identity", operation, parameters, self._region)
+        return (await self._carrier.send(call, None)).members
 
 
 class SecurityTokens:
     """STS."""
 
-    def __init__(self, lane: Lane, region: str) -> None:
+    def __init__(self, lane: Lane, carrier: Carrier, region: str) -> None:
         self._lane = lane
+        self._carrier = carrier
         self._region = region
 
     async def caller_identity(self, caller: Caller) -> CallerIdentity:
@@ -66,7 +70,7 @@ class SecurityTokens:
         https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
         """
         call = AwsCall("sts", "GetCallerIdentity", {}, self._region)
-        members = (await self._lane.call(caller, call)).members
+        members = (await self._lane.call(caller, partial(self._carrier.send, call))).members
         return CallerIdentity(_member(members, "Account"), _member(members, "Arn"), _member(members, "UserId"))
 
 
@@ -76,3 +80,13 @@ def _member(members: Mapping[str, Any], name: str) -> Any:
         return members[name]
     except (KeyError, TypeError) as missing:
         raise AwsUnreachable(f"AWS's answer lacks {name}", cause="bad_response") from missing
+
+
+def _moment(given: Any) -> datetime | None:
+    """A time as the SDK has it, or as AWS's JSON has it: in seconds since 1970."""
+    if given is None or isinstance(given, datetime):
+        return given
+    try:
+        return datetime.fromtimestamp(float(given), UTC)
+    except (TypeError, ValueError, OverflowError, OSError) as unreadable:
+        raise AwsUnreachable("AWS's answer holds a time that is none", cause="bad_response") from unreadable

@@ -24,6 +24,8 @@ class JsonError(NamedTuple):
     code: str
     message: str
     members: Mapping[str, Any]
+    # False: the body is not an error of AWS's; whoever wrote it stands between us.
+    is_of_aws: bool
 
 
 def read_error(body: bytes, *, http_status: int, error_type: str | None = None) -> JsonError:
@@ -32,12 +34,14 @@ def read_error(body: bytes, *, http_status: int, error_type: str | None = None) 
     The body of whoever stands between us and AWS has no code, and is known by its HTTP status.
     """
     content = _object(body)
+    is_of_aws = bool(content) and all(isinstance(content.get(name, ""), str | None) for name in _ENVELOPE)
     code = next(filter(None, map(_short_code, (content.get("__type"), content.get("code"), error_type))), "")
     message = next((text for text in map(content.get, ("message", "Message")) if isinstance(text, str)), "")
     members = {name: value for name, value in content.items() if name not in _ENVELOPE and value is not None}
     if not code:
-        return JsonError(str(http_status), message or f"AWS answered with HTTP status {http_status}", members)
-    return JsonError(code, message, _with_items(members))
+        unnamed = message or f"AWS answered with HTTP status {http_status}"
+        return JsonError(str(http_status), unnamed, members, is_of_aws)
+    return JsonError(code, message, _with_items(members), is_of_aws)
 
 
 def is_intact(body: bytes, crc32: str | None) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
-from awsidecar_server.aws.call import AwsCall, AwsReply
-from awsidecar_server.aws.sdk.failures import EXPIRED
-from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.errors import AwsRejected
 from awsidecar_server.identity.credentials import Caller, Credentials, SessionCaller
+
+ReplyT = TypeVar("ReplyT")
+
+# AWS says that the credentials were good once: renewing them and trying again is worth it.
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 
 
 class CredentialProvider(Protocol):
@@ -24,17 +27,16 @@ class CredentialProvider(Protocol):
 class Lane:
     """Performs AWS calls as the callers they are for."""
 
-    def __init__(self, sender: Sender, provider: CredentialProvider) -> None:
-        self._sender = sender
+    def __init__(self, provider: CredentialProvider) -> None:
         self._provider = provider
 
-    async def call(self, caller: Caller, call: AwsCall) -> AwsReply:
-        """Performs the call, signed as the caller."""
+    async def call(self, caller: Caller, send: Callable[[Credentials], Awaitable[ReplyT]]) -> ReplyT:
+        """Sends with the caller's credentials, and with renewed ones where those have expired."""
         credentials = await self._provider.credentials(caller)
         try:
-            return await self._sender.send(call, credentials)
+            return await send(credentials)
         except AwsRejected as rejected:
             if rejected.code not in EXPIRED or isinstance(caller, SessionCaller):
                 raise
         # AWS refused before it did anything, so sending again is safe for every operation.
-        return await self._sender.send(call, await self._provider.renew(caller, credentials))
+        return await send(await self._provider.renew(caller, credentials))

@@ -24,6 +24,8 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
     # Timezone-aware, UTC. None: they do not expire, or nobody knows when.
     expires_at: datetime | None = None
+    # The account they belong to, where it is known: AWS has endpoints per account.
+    account_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

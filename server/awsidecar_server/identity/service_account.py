@@ -63,7 +63,11 @@ async def _load_from_chain(region: str | None = None) -> Credentials | None:
     # After freezing: credentials that are fetched lazily have no end before. botocore has no public name for it.
     expires_at = getattr(loaded, "_expiry_time", None)
     return Credentials(
-        frozen.access_key, frozen.secret_key, frozen.token or None, _utc(expires_at) if expires_at else None
+        frozen.access_key,
+        frozen.secret_key,
+        frozen.token or None,
+        _utc(expires_at) if expires_at else None,
+        getattr(frozen, "account_id", None),
     )
 
 
@@ -124,7 +128,8 @@ class ServiceAccountSource:
             missing = "AWS_SECRET_ACCESS_KEY" if key_id else "AWS_ACCESS_KEY_ID"
             raise unavailable(Tier.SERVICE_ACCOUNT, f"the environment lacks {missing}")
         token = self._environment.get("AWS_SESSION_TOKEN") or None
-        return Credentials(key_id, secret, token, self._environment_expiry())
+        account_id = self._environment.get("AWS_ACCOUNT_ID") or None
+        return Credentials(key_id, secret, token, self._environment_expiry(), account_id)
 
     def _environment_expiry(self) -> datetime | None:
         text = self._environment.get("AWS_CREDENTIAL_EXPIRATION")

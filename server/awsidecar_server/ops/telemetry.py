@@ -42,6 +42,8 @@ class AwsMetrics:
 
     def __init__(self, telemetry: Telemetry, service: str, region: str, operation: str) -> None:
         seconds = telemetry.aws_seconds
+        self.attempts = telemetry.aws_attempts.labels(service, operation)
+        self.throttles = telemetry.aws_throttles.labels(service, operation)
         self.pool_in_use = telemetry.aws_pool_in_use.labels(service, region)
         self._seconds = cache(lambda outcome: seconds.labels(service, operation, outcome))
 

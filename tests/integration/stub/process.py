@@ -25,11 +25,11 @@ from awsidecar_server.cli import main
 
 whole = Lane.call
 
-async def call(lane, caller, aws_call):
-    if aws_call.operation == "DescribeLimits":
+async def call(lane, caller, send):
+    if send.args[0].operation == "DescribeLimits":
         credentials = await lane._provider.credentials(caller)
         raise RuntimeError(f"a defect beside {credentials}")
-    return await whole(lane, caller, aws_call)
+    return await whole(lane, caller, send)
 
 Lane.call = call
 sys.exit(main(["serve"]))

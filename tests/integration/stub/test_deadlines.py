@@ -32,7 +32,8 @@ async def test_retries_end_with_the_deadline(aws: StubAws, start: Start) -> None
     async with start(AWSIDECAR_AWS_MAX_ATTEMPTS="10") as sidecar:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await sidecar.dynamodb.GetItem(GET, timeout=0.3)
-        assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        # AWS's own error, when the next pause would outlast the deadline; or the deadline, when it cuts a pause short.
+        assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         # Ten attempts take seconds of pauses: all of them made would say that nobody watched the deadline.
         assert 1 <= aws.count("GetItem") < 10
 

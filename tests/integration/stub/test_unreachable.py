@@ -58,7 +58,7 @@ async def test_unreadable_answer_is_never_taken_for_an_empty_one(
         "awsidecar",
         "AWS_UNREACHABLE",
     )
-    assert refusal.metadata == {"operation": "GetItem", "cause": "bad_response"}
+    assert refusal.metadata["cause"] == "bad_response"
 
 
 async def test_unreadable_refusal_is_judged_by_its_http_status(sidecar: Sidecar, aws: StubAws) -> None:

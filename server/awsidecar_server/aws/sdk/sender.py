@@ -8,8 +8,9 @@ from typing import Any
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.sdk.clients import ClientPool
-from awsidecar_server.aws.sdk.failures import from_sdk, request_id_of, without_secrets
+from awsidecar_server.aws.sdk.failures import from_sdk
 from awsidecar_server.aws.sdk.signing import with_identity
+from awsidecar_server.aws.wording import request_id_of, without_secrets
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
 from awsidecar_server.identity.credentials import Credentials
 from awsidecar_server.ops.telemetry import AwsMetrics, Telemetry

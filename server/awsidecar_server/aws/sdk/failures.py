@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
 from awsidecar_server.aws.call import AwsCall
+from awsidecar_server.aws.wording import request_id_of
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
-from awsidecar_server.identity.credentials import Credentials
-
-# AWS says that the credentials were good once: renewing them and trying again is worth it.
-EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-
-_MASK = "…"
-# AWS's own have 36 or 52 characters.
-_LONGEST_REQUEST_ID = 128
 
 # Parts of a parsed error that are no members of the error itself.
 _ENVELOPE = frozenset({"Error", "ResponseMetadata", "message", "Message"})
@@ -51,21 +42,6 @@ def from_sdk(failure: Exception, call: AwsCall) -> Exception:
         if isinstance(failure, kind):
             return AwsUnreachable(message, cause=cause)
     return failure
-
-
-def without_secrets(message: str, credentials: Credentials) -> str:
-    """AWS's message without what signed: of a bad signature AWS tells the request it expected, session token included."""
-    for secret in (credentials.secret_access_key, credentials.session_token):
-        if secret:
-            for written in (secret, quote(secret, safe=""), b64encode(secret.encode()).decode()):
-                message = message.replace(written, _MASK)
-    return message
-
-
-def request_id_of(metadata: Mapping[str, Any]) -> str:
-    """AWS's id of the request; empty when it is none that can be passed on in a header."""
-    given = str(metadata.get("RequestId", ""))
-    return given if len(given) <= _LONGEST_REQUEST_ID and given.isascii() and given.isprintable() else ""
 
 
 def rejection(response: Mapping[str, Any], call: AwsCall) -> AwsRejected | AwsUnreachable:

@@ -11,8 +11,8 @@ from tests.unit.aws.fakes import call, credentials
 from tests.unit.aws.stub import Answer, Recorded, StubAws
 
 from awsidecar_server.aws.call import AwsCall
-from awsidecar_server.aws.sdk.clients import ClientPool
 from awsidecar_server.aws.directory import CognitoIdentity
+from awsidecar_server.aws.sdk.clients import ClientPool
 from awsidecar_server.aws.sdk.sender import Sender
 from awsidecar_server.aws.sdk.signing import NoAmbientCredentials, UnsignedCall, with_identity
 from awsidecar_server.identity.credentials import Credentials

@@ -1,0 +1,203 @@
+"""The sidecar's own way to AWS: signs a JSON body, posts it, checks the answer, and tries again where that is right."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from uuid import uuid4
+
+import orjson
+
+from awsidecar_server.aws.call import AwsCall, AwsReply
+from awsidecar_server.aws.clock_skew import Answered, ClockSkew
+from awsidecar_server.aws.endpoints import Endpoint, EndpointResolver
+from awsidecar_server.aws.http import HttpAnswer, HttpFailure, HttpTransport
+from awsidecar_server.aws.idempotency import nature_of
+from awsidecar_server.aws.json_calls import JSON_SERVICES, JsonCall, JsonReply, resource_of
+from awsidecar_server.aws.json_errors import is_intact, read_error
+from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, RetryPolicy, Stage, is_ambiguous
+from awsidecar_server.aws.sigv4 import Signer
+from awsidecar_server.aws.wording import passable_request_id, without_secrets
+from awsidecar_server.config import AwsConfig
+from awsidecar_server.errors import AwsRejected, AwsUnreachable
+from awsidecar_server.identity.credentials import Credentials
+from awsidecar_server.ops.telemetry import AwsMetrics, Telemetry
+from awsidecar_server.version import VERSION
+
+_USER_AGENT = f"awsidecar/{VERSION}"
+_MESSAGES = {
+    "connect": "AWS could not be connected to",
+    "timeout": "AWS did not answer in time",
+    "connection_lost": "the connection was lost before AWS answered",
+    "bad_response": "AWS's answer could not be read",
+}
+
+
+# Makes the error of a call from its attempts, and whether one of them may have had an effect.
+ErrorMaker = Callable[[int, bool], AwsRejected | AwsUnreachable]
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class JsonSender:
+    """Performs calls of AWS's JSON protocol. It owns the retries of these calls; nobody else repeats them."""
+
+    def __init__(self, config: AwsConfig, transport: HttpTransport, telemetry: Telemetry) -> None:
+        self._transport = transport
+        self._endpoints = EndpointResolver(config)
+        self._signer = Signer()
+        self._skew = ClockSkew(is_enabled=not config.disable_clock_skew_correction)
+        self._max_attempts = config.max_attempts
+        self._policy = RetryPolicy(config.max_attempts, clock=_loop_time)
+        self._metrics = cache(lambda service, region, operation: AwsMetrics(telemetry, service, region, operation))
+
+    def __repr__(self) -> str:
+        return f"<JsonSender by {self._transport!r}>"
+
+    async def send(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
+        """A call whose parameters and members are plain JSON: a `Carrier`."""
+        body = orjson.dumps(call.parameters)
+        reply = await self.post(
+            JsonCall(call.service, call.operation, body, call.parameters, call.region), credentials
+        )
+        try:
+            members = orjson.loads(reply.body)
+        except ValueError as unreadable:
+            raise AwsUnreachable(_MESSAGES["bad_response"], cause="bad_response") from unreadable
+        return AwsReply(members, reply.request_id, reply.attempts)
+
+    async def post(self, call: JsonCall, credentials: Credentials | None) -> JsonReply:
+        """Performs the call; a cancelled call stops its work, and nothing is begun that the deadline would cut.
+
+        Without credentials the request is unsigned, which only the operations that AWS takes unsigned allow.
+        """
+        metrics: AwsMetrics = self._metrics(call.service, call.region, call.operation)
+        started, outcome = time.perf_counter(), "cancelled"
+        metrics.pool_in_use.inc()
+        try:
+            reply = await self._until_settled(call, credentials, metrics)
+            outcome = "ok"
+            return reply
+        except AwsRejected:
+            outcome = "rejected"
+            raise
+        except AwsUnreachable:
+            outcome = "unreachable"
+            raise
+        finally:
+            metrics.pool_in_use.dec()
+            metrics.finished(outcome, time.perf_counter() - started)
+
+    async def _until_settled(
+        self, call: JsonCall, credentials: Credentials | None, metrics: AwsMetrics
+    ) -> JsonReply:
+        name = resource_of(call.members)
+        endpoint = self._endpoints.resolve(
+            call.service,
+            call.region,
+            is_search=call.operation == "SearchVectors",
+            account_id=credentials.account_id if credentials else None,
+            resource_arns=(name,),
+        )
+        # What AWS throttles as one: the host stands for region and account.
+        resource, nature = (endpoint.host, name), partial(nature_of, call.operation, lambda: call.members)
+        invocation_id, retry, ambiguous, attempt = str(uuid4()), None, False, 0
+        while True:
+            attempt += 1
+            metrics.attempts.inc()
+            headers = self._headers(call, endpoint, credentials, invocation_id, attempt)
+            sent_at = time.time()
+            try:
+                answer = await self._transport.post(endpoint.url, headers, call.body)
+            except HttpFailure as failed:
+                failure, error = _unanswered(failed)
+            else:
+                if answer.status == 200 and is_intact(answer.body, answer.header("x-amz-crc32")):
+                    self._policy.succeeded(resource, retry)
+                    return JsonReply(
+                        answer.body, passable_request_id(answer.header("x-amzn-requestid") or ""), attempt
+                    )
+                failure, error = _refusal(call, credentials, answer)
+                if self._corrects_clock(endpoint, failure, answer, sent_at) and attempt == 1:
+                    continue
+            if failure.code in THROTTLING:
+                metrics.throttles.inc()
+            ambiguous = ambiguous or is_ambiguous(nature, failure)
+            decision = self._policy.failed(
+                failure, attempt=attempt, nature=nature, resource=resource, deadline=call.deadline
+            )
+            if isinstance(decision, GiveUp):
+                raise error(attempt, ambiguous)
+            retry = decision
+            await asyncio.sleep(decision.delay_seconds)
+
+    def _headers(
+        self, call: JsonCall, endpoint: Endpoint, credentials: Credentials | None, invocation_id: str, attempt: int
+    ) -> dict[str, str]:
+        spoken = JSON_SERVICES[call.service]
+        target = f"{spoken.target_prefix}.{call.operation}"
+        if credentials is None:
+            headers = {"Host": endpoint.host, "Content-Type": spoken.content_type, "X-Amz-Target": target}
+        else:
+            headers = self._signer.headers(
+                endpoint,
+                credentials,
+                call.body,
+                target=target,
+                content_type=spoken.content_type,
+                offset_seconds=self._skew.offset_seconds(endpoint.host),
+            )
+        headers["User-Agent"] = _USER_AGENT
+        # The checksum is that of the body as it is sent.
+        headers["Accept-Encoding"] = "identity"
+        headers["amz-sdk-invocation-id"] = invocation_id
+        headers["amz-sdk-request"] = f"attempt={attempt}; max={self._max_attempts}"
+        return headers
+
+    def _corrects_clock(self, endpoint: Endpoint, failure: Failure, answer: HttpAnswer, sent_at: float) -> bool:
+        if failure.stage is not Stage.REFUSED:
+            return False
+        answered = Answered(sent_at, time.time(), answer.header("date"), answer.header("age"))
+        return self._skew.is_corrected_by(endpoint.host, failure.code, answered)
+
+
+def _unanswered(failed: HttpFailure) -> tuple[Failure, ErrorMaker]:
+    stage = Stage.UNSENT if failed.is_unsent else Stage.UNANSWERED
+    if failed.cause == "bad_response":
+        stage = Stage.UNREADABLE
+    return Failure(stage), partial(_unreachable, failed.cause)
+
+
+def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer) -> tuple[Failure, ErrorMaker]:
+    """What an answer that is no success means, as the retry policy sees it and as the caller will."""
+    if answer.status < 400:  # damaged; or a redirect, which would take what is signed to another host
+        stage = Stage.UNREADABLE if answer.status == 200 else Stage.REFUSED
+        return Failure(stage, http_status=answer.status), partial(_unreachable, "bad_response")
+    read = read_error(answer.body, http_status=answer.status, error_type=answer.header("x-amzn-errortype"))
+    failure = Failure(Stage.REFUSED, read.code, answer.status, answer.header("x-amz-retry-after"))
+    if answer.status < 500 and not read.is_of_aws:
+        return failure, partial(_unreachable, "bad_response")
+    message = without_secrets(read.message, credentials) if credentials else read.message
+
+    def rejected(attempts: int, ambiguous: bool) -> AwsRejected:
+        return AwsRejected(
+            service=call.service,
+            operation=call.operation,
+            code=read.code,
+            message=message,
+            request_id=passable_request_id(answer.header("x-amzn-requestid") or ""),
+            http_status=answer.status,
+            attempts=attempts,
+            ambiguous=ambiguous,
+            members=read.members,
+        )
+
+    return failure, rejected
+
+
+def _unreachable(cause: str, attempts: int, ambiguous: bool) -> AwsUnreachable:
+    return AwsUnreachable(_MESSAGES[cause], cause=cause, attempts=attempts, ambiguous=ambiguous)
