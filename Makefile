@@ -14,6 +14,8 @@ VENV := $(if $(filter-out python3,$(notdir $(PYTHON))),.venv-$(notdir $(PYTHON))
 IMAGE ?= awsidecar
 ARGS ?=
 PYTEST_ARGS ?=
+# How the sidecars of the tests call DynamoDB: json, or sdk, the reference.
+LANE ?= json
 UPGRADE ?=
 
 RUN := $(VENV)/.installed-run
@@ -50,14 +52,15 @@ image: ## Build the container image (IMAGE=name)
 
 .PHONY: check
 check: lint breaking test ## Everything that CI runs
+	$(MAKE) --no-print-directory suite LANE=sdk PYTEST_ARGS="$(PYTEST_ARGS) tests/integration"
 
 .PHONY: test
 test: contract suite ## Run all tests (PYTHON=python3.13, PYTEST_ARGS="-k name")
 
 .PHONY: suite
-suite: $(DEV) $(EMBEDDED) ## Run the tests without those of the contract
-	echo "==> tests on $$($(VENV)/bin/python --version)"
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+suite: $(DEV) $(EMBEDDED) ## Run the tests without those of the contract (LANE=sdk calls DynamoDB by way of the SDK)
+	echo "==> tests on $$($(VENV)/bin/python --version), lane $(LANE)"
+	AWSIDECAR_AWS_LANE=$(LANE) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: contract
 contract: $(CONTRACT) ## Compare the contract with the newest AWS service models

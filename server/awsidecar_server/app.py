@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -28,14 +28,15 @@ from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.gate import Gate
-from awsidecar_server.identity.jwks import KeySet, fetch_over_http, jwks_url
 from awsidecar_server.identity.service_account import ServiceAccountSource
 from awsidecar_server.identity.sessions import SessionStore
 from awsidecar_server.identity.sources import Sources
-from awsidecar_server.identity.tokens import TokenVerifier
 from awsidecar_server.ops.admin import AdminServer
 from awsidecar_server.ops.telemetry import Telemetry
 from awsidecar_server.version import VERSION
+
+if TYPE_CHECKING:
+    from awsidecar_server.identity.tokens import TokenVerifier
 
 _log = structlog.get_logger()
 
@@ -56,7 +57,7 @@ class App:
 
         regions = Regions.of(config.aws)
         self._sdk = DeferredSdk(config.aws, telemetry)
-        self._transport = HttpTransport(config.aws)
+        self._transport = HttpTransport(config.aws, environment)
         self._json = JsonSender(config.aws, self._transport, telemetry)
         exchange, verifier = self._cognito(self._sdk if self._uses_sdk else self._json)
         self._sessions = SessionStore(config.identity, clock)
@@ -92,6 +93,10 @@ class App:
         config = self._config.cognito
         if not config.enabled:
             return None, None
+        # With them come PyJWT, cryptography and aiohttp, which only Cognito needs.
+        from awsidecar_server.identity.jwks import KeySet, fetch_over_http, jwks_url
+        from awsidecar_server.identity.tokens import TokenVerifier
+
         trusted = self._config.aws.ca_bundle
         tls = ssl.create_default_context(cafile=trusted) if trusted else None
         keys = KeySet(fetch_over_http(jwks_url(config), tls=tls), self._clock)

@@ -100,7 +100,7 @@ class Edge:
 
         async def serve(raw: bytes, context: _Context) -> bytes:
             started, code = time.perf_counter(), "CANCELLED"
-            metrics.in_flight.inc()
+            metrics.in_flight += 1
             self._in_flight += 1
             self._in_flight_bytes += len(raw)
             try:
@@ -121,7 +121,7 @@ class Edge:
                 self._in_flight -= 1
                 self._in_flight_bytes -= len(raw)
                 self._idle.set()
-                metrics.in_flight.dec()
+                metrics.in_flight -= 1
                 metrics.finished(code, time.perf_counter() - started)
 
         return grpc.unary_unary_rpc_method_handler(serve)
@@ -207,6 +207,8 @@ class Edge:
 
 async def _within_deadline(reply: Awaitable[Reply], deadline: float | None) -> Reply:
     """The one place where the caller's deadline ends the work: credentials, attempts and waits are all inside."""
+    if deadline is None:
+        return await reply
     limit = asyncio.timeout_at(deadline)
     try:
         async with limit:

@@ -14,10 +14,11 @@ from google.protobuf.message import Message
 from awsidecar_server.api.contract import Rpc
 from awsidecar_server.api.edge import Handler, Reply, Request
 from awsidecar_server.aws.call import AwsCall, Carrier
+from awsidecar_server.aws.idempotency import Nature, nature_of
 from awsidecar_server.aws.json_calls import TOKENS, JsonCall
 from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.bridge import Codec, codec_of, json_replies_of, json_requests_of
+from awsidecar_server.bridge import Codec, UnreadableReply, codec_of, json_replies_of, json_requests_of
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, SidecarError
 from awsidecar_server.identity.gate import Gate
 
@@ -40,7 +41,12 @@ def json_operation(rpc: Rpc, gate: Gate, lane: Lane, sender: JsonSender) -> Hand
             written = await _converted(partial(requests.write, request.message, absent), request.size)
             call = JsonCall(service, name, written.body, written.members, request.region, request.deadline)
             answer = await lane.call(caller, partial(sender.post, call))
-            message = await _converted(partial(replies.write, answer.body), len(answer.body))
+            try:
+                message = await _converted(partial(replies.write, answer.body), len(answer.body))
+            except UnreadableReply as unreadable:
+                # AWS said that it has done it.
+                wrote = nature_of(name, lambda: written.members) is not Nature.READ
+                raise UnreadableReply(attempts=answer.attempts, ambiguous=wrote) from unreadable
         except (AwsRejected, SidecarError) as failure:
             failure.tier = caller.tier.value
             raise

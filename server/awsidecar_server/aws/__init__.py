@@ -1,1 +1,1 @@
-"""How a signed call reaches AWS: pooled clients, the signing identity, failures, and what is measured on the way."""
+"""How a signed call reaches AWS: endpoints, signatures, HTTP, retries, and what is measured on the way."""

@@ -59,17 +59,22 @@ _RESOURCE_MEMBERS = (
     "ShardIterator",
     "ResourceArn",
     "TableArn",
-    "BackupArn",
+    # A restore names its backup, too, and goes to where the new table will be.
     "TargetTableName",
+    "BackupArn",
     "GlobalTableName",
     "ExportArn",
     "ImportArn",
     "BulkOperationArn",
 )
+# Operations for which such a member says only which results are wanted.
+_ABOUT_NOTHING = frozenset({"ListStreams"})
 
 
-def resource_of(members: Mapping[str, Any]) -> str:
+def resource_of(operation: str, members: Mapping[str, Any]) -> str:
     """The table, stream or other resource that a call is about, as it names it; of several the first, as AWS routes."""
+    if operation in _ABOUT_NOTHING:
+        return ""
     for name in _RESOURCE_MEMBERS:
         named = members.get(name)
         if named:

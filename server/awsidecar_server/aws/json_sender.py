@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
+from itertools import count
+from typing import Protocol
 from uuid import uuid4
 
 import orjson
@@ -13,7 +15,7 @@ import orjson
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.clock_skew import Answered, ClockSkew
 from awsidecar_server.aws.endpoints import Endpoint, EndpointResolver
-from awsidecar_server.aws.http import HttpAnswer, HttpFailure, HttpTransport
+from awsidecar_server.aws.http import HttpAnswer, HttpFailure
 from awsidecar_server.aws.idempotency import nature_of
 from awsidecar_server.aws.json_calls import JSON_SERVICES, JsonCall, JsonReply, resource_of
 from awsidecar_server.aws.json_errors import is_intact, read_error
@@ -27,6 +29,8 @@ from awsidecar_server.ops.telemetry import AwsMetrics, Telemetry
 from awsidecar_server.version import VERSION
 
 _USER_AGENT = f"awsidecar/{VERSION}"
+# As much of a name as tells resources apart; an ARN has no more.
+_LONGEST_NAME = 1024
 _MESSAGES = {
     "connect": "AWS could not be connected to",
     "timeout": "AWS did not answer in time",
@@ -39,6 +43,15 @@ _MESSAGES = {
 ErrorMaker = Callable[[int, bool], AwsRejected | AwsUnreachable]
 
 
+class Transport(Protocol):
+    """Whoever takes a request to AWS, once; `http.HttpTransport` outside of tests."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, deadline: float | None = None
+    ) -> HttpAnswer:
+        """The answer, whatever its status; raises `HttpFailure`."""
+
+
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
@@ -46,13 +59,27 @@ def _loop_time() -> float:
 class JsonSender:
     """Performs calls of AWS's JSON protocol. It owns the retries of these calls; nobody else repeats them."""
 
-    def __init__(self, config: AwsConfig, transport: HttpTransport, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: AwsConfig,
+        transport: Transport,
+        telemetry: Telemetry,
+        *,
+        policy: RetryPolicy | None = None,
+        now: Callable[[], float] = time.time,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`now` is the time of day; `pause` waits between attempts, as long as the policy says."""
         self._transport = transport
+        self._now = now
+        self._pause = pause
         self._endpoints = EndpointResolver(config)
-        self._signer = Signer()
+        self._signer = Signer(now)
         self._skew = ClockSkew(is_enabled=not config.disable_clock_skew_correction)
         self._max_attempts = config.max_attempts
-        self._policy = RetryPolicy(config.max_attempts, clock=_loop_time)
+        self._policy = policy or RetryPolicy(config.max_attempts, clock=_loop_time)
+        # The same for all attempts of a call, and for no other call.
+        self._invocation_ids = map(f"{uuid4()}-{{}}".format, count(1))
         self._metrics = cache(lambda service, region, operation: AwsMetrics(telemetry, service, region, operation))
 
     def __repr__(self) -> str:
@@ -95,7 +122,7 @@ class JsonSender:
     async def _until_settled(
         self, call: JsonCall, credentials: Credentials | None, metrics: AwsMetrics
     ) -> JsonReply:
-        name = resource_of(call.members)
+        name = resource_of(call.operation, call.members)
         endpoint = self._endpoints.resolve(
             call.service,
             call.region,
@@ -103,26 +130,29 @@ class JsonSender:
             account_id=credentials.account_id if credentials else None,
             resource_arns=(name,),
         )
-        # What AWS throttles as one: the host stands for region and account.
-        resource, nature = (endpoint.host, name), partial(nature_of, call.operation, lambda: call.members)
-        invocation_id, retry, ambiguous, attempt = str(uuid4()), None, False, 0
+        # What AWS throttles as one: the host stands for region and account, and of a shard iterator its stream.
+        resource = endpoint.host, name.partition("|")[0][:_LONGEST_NAME]
+        nature = partial(nature_of, call.operation, lambda: call.members)
+        invocation_id, retry, ambiguous, corrected, attempt = next(self._invocation_ids), None, False, False, 0
         while True:
             attempt += 1
             metrics.attempts.inc()
             headers = self._headers(call, endpoint, credentials, invocation_id, attempt)
-            sent_at = time.time()
+            sent_at, lost = self._now(), None
             try:
-                answer = await self._transport.post(endpoint.url, headers, call.body)
+                answer = await self._transport.post(endpoint.url, headers, call.body, deadline=call.deadline)
             except HttpFailure as failed:
-                failure, error = _unanswered(failed)
+                lost, failure = failed, Failure(failed.stage)
+                error: ErrorMaker = partial(_unreachable, failed.cause)
             else:
-                if answer.status == 200 and is_intact(answer.body, answer.header("x-amz-crc32")):
+                if answer.status == 200 and is_intact(answer.body, answer.headers.get("x-amz-crc32")):
                     self._policy.succeeded(resource, retry)
                     return JsonReply(
-                        answer.body, passable_request_id(answer.header("x-amzn-requestid") or ""), attempt
+                        answer.body, passable_request_id(answer.headers.get("x-amzn-requestid") or ""), attempt
                     )
                 failure, error = _refusal(call, credentials, answer)
-                if self._corrects_clock(endpoint, failure, answer, sent_at) and attempt == 1:
+                if not corrected and self._corrects_clock(endpoint, failure, answer, sent_at):
+                    corrected = True
                     continue
             if failure.code in THROTTLING:
                 metrics.throttles.inc()
@@ -131,9 +161,9 @@ class JsonSender:
                 failure, attempt=attempt, nature=nature, resource=resource, deadline=call.deadline
             )
             if isinstance(decision, GiveUp):
-                raise error(attempt, ambiguous)
+                raise error(attempt, ambiguous) from lost
             retry = decision
-            await asyncio.sleep(decision.delay_seconds)
+            await self._pause(decision.delay_seconds)
 
     def _headers(
         self, call: JsonCall, endpoint: Endpoint, credentials: Credentials | None, invocation_id: str, attempt: int
@@ -152,8 +182,6 @@ class JsonSender:
                 offset_seconds=self._skew.offset_seconds(endpoint.host),
             )
         headers["User-Agent"] = _USER_AGENT
-        # The checksum is that of the body as it is sent.
-        headers["Accept-Encoding"] = "identity"
         headers["amz-sdk-invocation-id"] = invocation_id
         headers["amz-sdk-request"] = f"attempt={attempt}; max={self._max_attempts}"
         return headers
@@ -161,15 +189,8 @@ class JsonSender:
     def _corrects_clock(self, endpoint: Endpoint, failure: Failure, answer: HttpAnswer, sent_at: float) -> bool:
         if failure.stage is not Stage.REFUSED:
             return False
-        answered = Answered(sent_at, time.time(), answer.header("date"), answer.header("age"))
+        answered = Answered(sent_at, self._now(), answer.headers.get("date"), answer.headers.get("age"))
         return self._skew.is_corrected_by(endpoint.host, failure.code, answered)
-
-
-def _unanswered(failed: HttpFailure) -> tuple[Failure, ErrorMaker]:
-    stage = Stage.UNSENT if failed.is_unsent else Stage.UNANSWERED
-    if failed.cause == "bad_response":
-        stage = Stage.UNREADABLE
-    return Failure(stage), partial(_unreachable, failed.cause)
 
 
 def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer) -> tuple[Failure, ErrorMaker]:
@@ -177,8 +198,8 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
     if answer.status < 400:  # damaged; or a redirect, which would take what is signed to another host
         stage = Stage.UNREADABLE if answer.status == 200 else Stage.REFUSED
         return Failure(stage, http_status=answer.status), partial(_unreachable, "bad_response")
-    read = read_error(answer.body, http_status=answer.status, error_type=answer.header("x-amzn-errortype"))
-    failure = Failure(Stage.REFUSED, read.code, answer.status, answer.header("x-amz-retry-after"))
+    read = read_error(answer.body, http_status=answer.status, error_type=answer.headers.get("x-amzn-errortype"))
+    failure = Failure(Stage.REFUSED, read.code, answer.status, answer.headers.get("x-amz-retry-after"))
     if answer.status < 500 and not read.is_of_aws:
         return failure, partial(_unreachable, "bad_response")
     message = without_secrets(read.message, credentials) if credentials else read.message
@@ -189,7 +210,7 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
             operation=call.operation,
             code=read.code,
             message=message,
-            request_id=passable_request_id(answer.header("x-amzn-requestid") or ""),
+            request_id=passable_request_id(answer.headers.get("x-amzn-requestid") or ""),
             http_status=answer.status,
             attempts=attempts,
             ambiguous=ambiguous,

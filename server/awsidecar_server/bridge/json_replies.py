@@ -30,8 +30,10 @@ _BEYOND_JSON = ("NaN", "Infinity", "-Infinity")
 class UnreadableReply(AwsUnreachable):
     """AWS answered something that is not a reply of the operation."""
 
-    def __init__(self) -> None:
-        super().__init__("AWS's answer could not be read", cause="bad_response")
+    def __init__(self, *, attempts: int = 0, ambiguous: bool = False) -> None:
+        super().__init__(
+            "AWS's answer could not be read", cause="bad_response", attempts=attempts, ambiguous=ambiguous
+        )
 
 
 class JsonReplies:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from awsidecar_server.identity.credentials import Caller, CognitoCaller, ServiceAccountCaller, VerifiedToken
 from awsidecar_server.identity.refusals import cognito_not_configured, session_malformed
 from awsidecar_server.identity.sessions import SessionStore
-from awsidecar_server.identity.tokens import TokenVerifier
+
+if TYPE_CHECKING:  # with it come PyJWT and cryptography, which only Cognito needs
+    from awsidecar_server.identity.tokens import TokenVerifier
 
 AUTHORIZATION = "authorization"
 SESSION = "x-awsidecar-session"

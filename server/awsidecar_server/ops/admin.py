@@ -1,13 +1,22 @@
-"""The operations HTTP server: `/metrics`, `/livez`, `/readyz`."""
+"""The operations HTTP server: `/metrics`, `/livez`, `/readyz`.
+
+Three pages that anyone may read need no web framework, whose import would cost more memory than all sessions together.
+Each connection asks once and in good time, and there are not many of them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-
-from aiohttp import web
 
 from awsidecar_server.config import AdminConfig, BadConfig
 from awsidecar_server.ops.telemetry import Telemetry
+
+_LONGEST_HEAD_BYTES = 16 * 1024
+_ASKING_SECONDS = 5.0
+_MAX_CONNECTIONS = 64
+_TEXT = "text/plain; charset=utf-8"
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
 class AdminServer:
@@ -17,40 +26,65 @@ class AdminServer:
         self._config = config
         self._telemetry = telemetry
         self._is_ready = is_ready
-        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._connections = 0
         self.address = ""
 
     async def start(self) -> None:
-        """Binds and serves; raises `BadConfig` when the address cannot be served on."""
-        app = web.Application()
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/readyz", self._readyz)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        """Binds and serves; raises `BadConfig` naming the address that is taken."""
+        host, port = self._config.host, self._config.port
         try:
-            await web.TCPSite(self._runner, self._config.host, self._config.port).start()
-        except OSError as refused:
-            await self._runner.cleanup()
+            self._server = await asyncio.start_server(self._serve, host, port, limit=_LONGEST_HEAD_BYTES)
+        except (OSError, UnicodeError) as refused:
             raise BadConfig(
-                f"AWSIDECAR_ADMIN_PORT: {host}:{self._config.port} cannot be served on (is it taken?); "
+                f"AWSIDECAR_ADMIN_PORT: {host}:{port} cannot be served on (is it taken?); "
                 "for example AWSIDECAR_ADMIN_PORT=9465"
             ) from refused
-        self.address = f"{host}:{self._runner.addresses[0][1]}"
+        bracketed = f"[{host}]" if ":" in host else host
+        self.address = f"{bracketed}:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        # Connections that are open end by themselves, in seconds.
+        if self._server is not None:
+            self._server.close()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        body, content_type = self._telemetry.page()
-        return web.Response(body=body, headers={"Content-Type": content_type})
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            if self._connections <= _MAX_CONNECTIONS:
+                async with asyncio.timeout(_ASKING_SECONDS):
+                    writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
+                    await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, TimeoutError):
+            return  # nobody who could be told
+        finally:
+            self._connections -= 1
+            writer.close()
 
-    async def _livez(self, _: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
+    def _answer(self, head: bytes) -> bytes:
+        line = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(line) != 3 or not line[2].startswith("HTTP/1."):
+            return _response(400, _TEXT, b"this is HTTP/1.1\n")
+        method, target, _ = line
+        if method not in ("GET", "HEAD"):
+            return _response(405, _TEXT, b"pages here are read\n")
+        answer = self._page(target.partition("?")[0])
+        return answer if method == "GET" else answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        if self._is_ready():
-            return web.Response(text="ready\n")
-        return web.Response(text="not ready\n", status=503)
+    def _page(self, path: str) -> bytes:
+        if path == "/metrics":
+            body, content_type = self._telemetry.page()
+            return _response(200, content_type, body)
+        if path == "/livez":
+            return _response(200, _TEXT, b"alive\n")
+        if path == "/readyz":
+            return _response(200, _TEXT, b"ready\n") if self._is_ready() else _response(503, _TEXT, b"not ready\n")
+        return _response(404, _TEXT, b"there are /metrics, /livez and /readyz\n")
+
+
+def _response(status: int, content_type: str, body: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + body

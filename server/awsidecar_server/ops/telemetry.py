@@ -25,7 +25,9 @@ class RpcMetrics:
     """The metrics of one gRPC method, looked up once."""
 
     def __init__(self, telemetry: Telemetry, service: str, method: str) -> None:
-        self.in_flight = telemetry.rpc_in_flight.labels(service, method)
+        # Counted here, and read when somebody looks: a gauge that is set costs a lock each time.
+        self.in_flight = 0
+        telemetry.rpc_in_flight.labels(service, method).set_function(lambda: self.in_flight)
         seconds, finished = telemetry.rpc_seconds, telemetry.rpc_finished
         self._by_code = cache(
             lambda code: (seconds.labels(service, method, code), finished.labels(service, method, code))
@@ -116,10 +118,11 @@ class Telemetry:
             ["tier", "event"],
             registry=r,
         )
+        self._credential_event = cache(self.credential_events.labels)
         self.sessions_open = Gauge("awsidecar_sessions_open", "Sessions open", registry=r)
 
     def credential_event(self, tier: str, event: str) -> None:
-        self.credential_events.labels(tier, event).inc()
+        self._credential_event(tier, event).inc()
 
     def watch_expiry(self, soonest: Callable[[], Iterable[tuple[str, float]]]) -> None:
         """Exports, per tier, the seconds until the first cached credentials end."""

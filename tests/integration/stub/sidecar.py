@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ REGION = "eu-central-1"
 # The service account.
 POD_KEY = "AKIAPODPODPODPODPOD1"
 POD_SECRET = "pod-secret-access-key"
+# The way to DynamoDB that the tests take: `make suite LANE=sdk` has them take the other one.
+LANE = os.environ.get("AWSIDECAR_AWS_LANE") or "json"
 _MIB = 1024 * 1024
 # From 8 KiB on, gRPC drops what comes to a client at random, and all of it from twice as much on. What a proxy on the
 # way adds needs room, too.
@@ -46,6 +49,7 @@ def settings_for(aws_url: str, **changes: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": POD_SECRET,
         "AWSIDECAR_LISTEN_PORT": "0",
         "AWSIDECAR_ADMIN_PORT": "0",
+        "AWSIDECAR_AWS_LANE": LANE,
         "AWSIDECAR_AWS_MAX_ATTEMPTS": "1",
         "AWSIDECAR_SHUTDOWN_GRACE_SECONDS": "5",
         **changes,

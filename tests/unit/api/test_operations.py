@@ -1,39 +1,92 @@
 from __future__ import annotations
 
-import pytest
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from uuid import UUID
 
-from awsidecar.dynamodb.v1 import items_pb2
-from awsidecar_server.api.contract import AWS_SERVICES, rpcs
-from awsidecar_server.api.edge import Reply, Request
-from awsidecar_server.api.operations import operation
+import pytest
+from google.protobuf.message import Message
+from tests.unit.aws.fakes import FakeProvider
+
+from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
+from awsidecar_server.api.contract import AWS_SERVICES, Rpc, rpcs
+from awsidecar_server.api.edge import Handler, Reply, Request
+from awsidecar_server.api.operations import json_operation, sdk_operation
 from awsidecar_server.aws.call import AwsCall, AwsReply
+from awsidecar_server.aws.json_calls import JsonCall, JsonReply
+from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import IdentityConfig
-from awsidecar_server.errors import AwsRejected, CredentialsUnavailable, InvalidRequest
-from awsidecar_server.identity.credentials import Caller, ServiceAccountCaller
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, CredentialsUnavailable, InvalidRequest
+from awsidecar_server.identity.credentials import Caller, Credentials, ServiceAccountCaller
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.identity.sessions import SessionStore
 
-GET_ITEM = next(rpc for service in AWS_SERVICES for rpc in rpcs(service) if rpc.method == "GetItem")
+ReplyT = TypeVar("ReplyT")
+
+RPCS = {rpc.method: rpc for service in AWS_SERVICES for rpc in rpcs(service)}
+ITEM = {"Item": {"id": {"S": "1"}}}
+# Beyond it, a conversion is done in a thread.
+LARGE = 128 * 1024
 
 
 class FakeLane(Lane):
-    """Keeps the calls, and answers each with an item or a failure."""
+    """Keeps who called."""
 
-    def __init__(self, failure: Exception | None = None) -> None:
-        self._failure = failure
-        self.calls: list[tuple[Caller, AwsCall]] = []
+    def __init__(self) -> None:
+        super().__init__(FakeProvider())
+        self.callers: list[Caller] = []
 
-    async def call(self, caller: Caller, call: AwsCall) -> AwsReply:
-        self.calls.append((caller, call))
-        if self._failure is not None:
-            raise self._failure
-        return AwsReply({"Item": {"id": {"S": "1"}}}, "REQ", 2)
+    async def call(self, caller: Caller, send: Callable[[Credentials], Awaitable[ReplyT]]) -> ReplyT:
+        self.callers.append(caller)
+        return await super().call(caller, send)
 
 
-async def ask(lane: FakeLane, request: items_pb2.GetItemRequest) -> Reply:
-    handler = operation(GET_ITEM, Gate(None, SessionStore(IdentityConfig())), lane)
-    return await handler(Request(request, (), "us-east-1", None))
+class FakeSender(JsonSender):
+    """Keeps the calls, and answers each with a body or a failure. As a carrier, it answers with members."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self._answer = ITEM if answer is None else answer
+        self.posted: list[JsonCall] = []
+        self.sent: list[AwsCall] = []
+
+    @property
+    def calls(self) -> list[AwsCall] | list[JsonCall]:
+        return self.sent or self.posted
+
+    async def post(self, call: JsonCall, credentials: Credentials | None) -> JsonReply:
+        self.posted.append(call)
+        answer = self._given()
+        return JsonReply(answer if isinstance(answer, bytes) else json.dumps(answer).encode(), "REQ", 2)
+
+    async def send(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
+        self.sent.append(call)
+        return AwsReply(self._given(), "REQ", 2)
+
+    def _given(self) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+Operation = Callable[[Rpc, Gate, Lane, FakeSender], Handler]
+BOTH = pytest.mark.parametrize("operation", [json_operation, sdk_operation])
+
+
+async def ask(
+    operation: Operation,
+    sender: FakeSender,
+    message: Message,
+    *,
+    lane: FakeLane | None = None,
+    deadline: float | None = None,
+    size: int = 1,
+) -> Reply:
+    rpc = next(one for one in RPCS.values() if one.request is message.DESCRIPTOR)
+    handler = operation(rpc, Gate(None, SessionStore(IdentityConfig())), lane or FakeLane(), sender)
+    return await handler(Request(message, (), "us-east-1", deadline, size))
 
 
 def get_item() -> items_pb2.GetItemRequest:
@@ -42,31 +95,119 @@ def get_item() -> items_pb2.GetItemRequest:
     return request
 
 
-async def test_operation_is_called_as_the_caller_in_the_region_of_the_call() -> None:
-    lane = FakeLane()
-    reply = await ask(lane, get_item())
-    ((caller, call),) = lane.calls
-    assert caller == ServiceAccountCaller()
+@BOTH
+async def test_operation_is_called_as_the_caller_in_the_region_of_the_call(operation: Operation) -> None:
+    lane, sender = FakeLane(), FakeSender()
+    reply = await ask(operation, sender, get_item(), lane=lane)
+    assert lane.callers == [ServiceAccountCaller()]
+    (call,) = sender.calls
     assert (call.service, call.operation, call.region) == ("dynamodb", "GetItem", "us-east-1")
-    assert call.parameters == {"TableName": "films", "Key": {"id": {"S": "1"}}}
-    assert isinstance(reply.message, items_pb2.GetItemResponse)
-    assert reply.message.item.attributes["id"].s == "1"
+    answer = items_pb2.GetItemResponse.FromString(
+        reply.message if isinstance(reply.message, bytes) else reply.message.SerializeToString()
+    )
+    assert answer.item.attributes["id"].s == "1"
     assert (reply.tier, reply.request_id, reply.attempts) == ("service_account", "REQ", 2)
 
 
+async def test_request_is_a_body_with_its_members_beside_it_and_the_deadline_of_the_call() -> None:
+    sender = FakeSender()
+    await ask(json_operation, sender, get_item(), deadline=12.5)
+    (call,) = sender.posted
+    assert json.loads(call.body) == call.members == {"TableName": "films", "Key": {"id": {"S": "1"}}}
+    assert call.deadline == 12.5
+
+
+async def test_request_to_the_sdk_is_its_parameters() -> None:
+    sender = FakeSender()
+    await ask(sdk_operation, sender, get_item())
+    (call,) = sender.sent
+    assert call.parameters == {"TableName": "films", "Key": {"id": {"S": "1"}}}
+
+
+@BOTH
 @pytest.mark.parametrize(
     "failure",
     [AwsRejected("dynamodb", "GetItem", "ValidationException", "no"), CredentialsUnavailable("no", tier="cognito")],
 )
-async def test_refusal_says_which_tier_would_have_signed(failure: AwsRejected | CredentialsUnavailable) -> None:
+async def test_refusal_says_which_tier_would_have_signed(
+    operation: Operation, failure: AwsRejected | CredentialsUnavailable
+) -> None:
     with pytest.raises(type(failure)) as refused:
-        await ask(FakeLane(failure), get_item())
+        await ask(operation, FakeSender(failure), get_item())
     assert refused.value is failure
     assert failure.tier == "service_account"
 
 
-async def test_request_that_lacks_something_is_not_sent() -> None:
-    lane = FakeLane()
+@BOTH
+async def test_request_that_lacks_something_is_not_sent(operation: Operation) -> None:
+    sender = FakeSender()
     with pytest.raises(InvalidRequest):
-        await ask(lane, items_pb2.GetItemRequest(table_name="films"))
-    assert lane.calls == []
+        await ask(operation, sender, items_pb2.GetItemRequest(table_name="films"))
+    assert sender.calls == []
+
+
+async def test_answer_that_is_none_of_the_operation_is_no_answer() -> None:
+    with pytest.raises(AwsUnreachable) as unreadable:
+        await ask(json_operation, FakeSender(b'{"Item": "text"}'), get_item())
+    assert unreadable.value.metadata == {"cause": "bad_response", "attempts": "2"}
+    assert unreadable.value.tier == "service_account"
+
+
+async def test_write_whose_answer_is_none_of_the_operation_may_have_happened() -> None:
+    with pytest.raises(AwsUnreachable) as unreadable:
+        await ask(json_operation, FakeSender(b"<html>"), transact())
+    assert unreadable.value.metadata == {"cause": "bad_response", "attempts": "2", "ambiguous": "true"}
+
+
+async def test_token_is_made_where_the_caller_left_it_out_and_another_for_each_call() -> None:
+    sender = FakeSender({})
+    for _ in range(2):
+        await ask(json_operation, sender, transact())
+    first, second = (call.members["ClientRequestToken"] for call in sender.posted)
+    assert UUID(first) != UUID(second)
+    assert json.loads(sender.posted[0].body)["ClientRequestToken"] == first
+
+
+async def test_token_of_the_caller_is_kept() -> None:
+    sender = FakeSender({})
+    await ask(json_operation, sender, transact(client_request_token="mine"))
+    assert sender.posted[0].members["ClientRequestToken"] == "mine"
+
+
+async def test_operation_without_a_token_gets_none() -> None:
+    sender = FakeSender()
+    await ask(json_operation, sender, get_item())
+    assert set(sender.posted[0].members) == {"TableName", "Key"}
+
+
+@BOTH
+@pytest.mark.parametrize(("size", "is_in_a_thread"), [(LARGE - 1, False), (LARGE, True)])
+async def test_large_request_is_converted_off_the_loop(
+    operation: Operation, size: int, is_in_a_thread: bool
+) -> None:
+    """The message is asked for its members wherever it is converted."""
+    seen: list[str] = []
+
+    class Watched(FakeSender):
+        pass
+
+    class Spy:
+        DESCRIPTOR = items_pb2.GetItemRequest.DESCRIPTOR
+
+        def __getattr__(self, name: str) -> Any:
+            seen.append(threading.current_thread().name)
+            return getattr(message, name)
+
+    message = get_item()
+    spy: Any = Spy()
+    await ask(operation, Watched(), spy, size=size)
+    assert seen
+    assert all(name.startswith("convert") is is_in_a_thread for name in seen)
+
+
+def transact(**members: Any) -> transactions_pb2.TransactWriteItemsRequest:
+    put = transactions_pb2.Put(table_name="films")
+    put.item["id"].s = "1"
+    return transactions_pb2.TransactWriteItemsRequest(
+        transact_items=[transactions_pb2.TransactWriteItem(put=put)], **members
+    )

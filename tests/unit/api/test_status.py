@@ -18,7 +18,8 @@ from awsidecar.errors.v1 import errors_pb2
 from awsidecar_server import errors
 from awsidecar_server.api import status
 from awsidecar_server.api.status import AWS_CODES, Verdict, upper_snake, verdict
-from awsidecar_server.aws.sdk.failures import EXPIRED, THROTTLING
+from awsidecar_server.aws.lane import EXPIRED
+from awsidecar_server.aws.retries import THROTTLING
 
 REASONS = {name.removeprefix("ERROR_REASON_") for name, _ in errors_pb2.ErrorReason.items()} - {"UNSPECIFIED"}
 # What `ErrorInfo.reason` must match (google/rpc/error_details.proto).

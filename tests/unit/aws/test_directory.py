@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from tests.unit.aws.fakes import SESSION, FakeProvider, credentials, rejection
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.directory import CallerIdentity, CognitoIdentity, SecurityTokens
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.aws.sdk.sender import Sender
-from awsidecar_server.errors import AwsRejected
+from awsidecar_server.errors import AwsRejected, AwsUnreachable
 from awsidecar_server.identity.credentials import Credentials
 
 WHO = {"Account": "123456789012", "Arn": "arn:aws:iam::123456789012:user/ann", "UserId": "AIDAANN"}
 
 
-class ScriptedSender(Sender):
+class ScriptedSender:
     def __init__(self, members: dict[str, object] | AwsRejected) -> None:
         self._members = members
         self.sent: list[tuple[AwsCall, Credentials | None]] = []
@@ -27,7 +28,7 @@ class ScriptedSender(Sender):
 
 async def test_sts_says_whose_the_credentials_are() -> None:
     sender = ScriptedSender(dict(WHO))
-    found = await SecurityTokens(Lane(sender, FakeProvider()), "eu-central-1").caller_identity(SESSION)
+    found = await SecurityTokens(Lane(FakeProvider()), sender, "eu-central-1").caller_identity(SESSION)
     assert found == CallerIdentity(WHO["Account"], WHO["Arn"], WHO["UserId"])
     ((sent, signed_by),) = sender.sent
     assert (sent.service, sent.operation) == ("sts", "GetCallerIdentity")
@@ -35,9 +36,9 @@ async def test_sts_says_whose_the_credentials_are() -> None:
 
 
 async def test_credentials_that_sts_takes_for_nobodys_are_rejected() -> None:
-    lane = Lane(ScriptedSender(rejection("InvalidClientTokenId")), FakeProvider())
+    sender = ScriptedSender(rejection("InvalidClientTokenId"))
     with pytest.raises(AwsRejected):
-        await SecurityTokens(lane, "eu-central-1").caller_identity(SESSION)
+        await SecurityTokens(Lane(FakeProvider()), sender, "eu-central-1").caller_identity(SESSION)
 
 
 async def test_identity_that_cognito_names_anew_is_given() -> None:
@@ -54,6 +55,21 @@ async def test_identity_stays_when_cognito_names_none() -> None:
     sender = ScriptedSender({"Credentials": {"AccessKeyId": "ASIA1", "SecretKey": "s"}})
     identity, _ = await CognitoIdentity(sender, "us-east-1").get_credentials_for_identity("old", {})
     assert identity == "old"
+
+
+@pytest.mark.parametrize("expiry", [1893456000, 1893456000.0, "1893456000", datetime(2030, 1, 1, tzinfo=UTC)])
+async def test_end_of_the_credentials_is_read_as_the_wire_and_as_the_sdk_have_it(expiry: object) -> None:
+    sender = ScriptedSender({"Credentials": {"AccessKeyId": "A", "SecretKey": "s", "Expiration": expiry}})
+    _, given = await CognitoIdentity(sender, "us-east-1").get_credentials_for_identity("old", {})
+    assert given.expires_at == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("expiry", ["soon", [], {}, 1e300, float("nan")])
+async def test_end_of_the_credentials_that_is_no_time_is_no_answer(expiry: object) -> None:
+    sender = ScriptedSender({"Credentials": {"AccessKeyId": "A", "SecretKey": "s", "Expiration": expiry}})
+    with pytest.raises(AwsUnreachable) as refused:
+        await CognitoIdentity(sender, "us-east-1").get_credentials_for_identity("old", {})
+    assert refused.value.metadata["cause"] == "bad_response"
 
 
 def test_parameters_show_in_no_repr() -> None:

@@ -107,7 +107,17 @@ def test_message_is_spelled_either_way(content: dict[str, Any], message: str) ->
 @pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>", b"\xff\xfe", b"[]", b'"text"', b"[" * 100_000])
 def test_body_that_is_no_error_of_aws_is_known_by_its_status(body: bytes) -> None:
     error = read_error(body, http_status=502)
-    assert error == ("502", "AWS answered with HTTP status 502", {})
+    assert error == ("502", "AWS answered with HTTP status 502", {}, False)
+
+
+@pytest.mark.parametrize("content", [{"__type": 5}, {"message": ["x"]}, {"code": {}}, {}])
+def test_object_whose_envelope_is_not_of_aws_is_known_for_it(content: dict[str, Any]) -> None:
+    assert not read(content).is_of_aws
+
+
+@pytest.mark.parametrize("content", [{"__type": "A"}, {"message": "no"}, {"Message": None, "__type": ""}])
+def test_object_with_an_envelope_is_of_aws(content: dict[str, Any]) -> None:
+    assert read(content).is_of_aws
 
 
 @pytest.mark.parametrize(
@@ -126,7 +136,7 @@ def test_body_that_is_no_error_of_aws_is_known_by_its_status(body: bytes) -> Non
 )
 def test_member_that_is_not_as_modelled_is_left_out_and_the_rest_holds(members: dict[str, Any]) -> None:
     error = read({"__type": "ConditionalCheckFailedException", "message": "failed", **members})
-    assert error == ("ConditionalCheckFailedException", "failed", {})
+    assert error == ("ConditionalCheckFailedException", "failed", {}, True)
 
 
 def test_item_nested_beyond_reason_does_no_harm() -> None:

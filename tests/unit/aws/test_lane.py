@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 from tests.unit.aws.fakes import (
@@ -39,7 +40,7 @@ async def never(turn: int) -> None:
 @pytest.mark.parametrize("caller", [SESSION, COGNITO, SERVICE_ACCOUNT])
 async def test_call_is_signed_with_the_callers_credentials(caller: Caller) -> None:
     sender, provider = FakeSender(at_once), FakeProvider()
-    reply = await Lane(sender, provider).call(caller, call())
+    reply = await Lane(provider).call(caller, partial(sender.send, call()))
     assert reply.members == {"by": "AKIAOLD"}
     assert provider.asked == [caller]
     assert provider.renewed == []
@@ -53,7 +54,7 @@ async def test_expired_credentials_are_renewed_and_the_call_is_tried_again(
 ) -> None:
     """AWS refused before it did anything, so a write is tried again, too."""
     sender, provider = FakeSender(refusing(code)), FakeProvider()
-    reply = await Lane(sender, provider).call(caller, call(operation))
+    reply = await Lane(provider).call(caller, partial(sender.send, call(operation)))
     assert reply.members == {"by": "AKIANEW"}
     assert provider.renewed == [(caller, credentials("OLD"))]
     assert [one.operation for one, _ in sender.sent] == [operation, operation]
@@ -62,7 +63,7 @@ async def test_expired_credentials_are_renewed_and_the_call_is_tried_again(
 async def test_renewal_is_tried_once() -> None:
     sender, provider = FakeSender(refusing("ExpiredTokenException", times=9)), FakeProvider()
     with pytest.raises(AwsRejected):
-        await Lane(sender, provider).call(COGNITO, call())
+        await Lane(provider).call(COGNITO, partial(sender.send, call()))
     assert len(sender.sent) == 2
     assert len(provider.renewed) == 1
 
@@ -71,7 +72,7 @@ async def test_session_whose_credentials_expired_is_told_so() -> None:
     """Nobody can renew what the caller brought."""
     sender, provider = FakeSender(refusing("ExpiredTokenException")), FakeProvider()
     with pytest.raises(AwsRejected):
-        await Lane(sender, provider).call(SESSION, call())
+        await Lane(provider).call(SESSION, partial(sender.send, call()))
     assert len(sender.sent) == 1
     assert provider.renewed == []
 
@@ -80,7 +81,7 @@ async def test_session_whose_credentials_expired_is_told_so() -> None:
 async def test_other_refusals_renew_nothing(code: str) -> None:
     sender, provider = FakeSender(refusing(code)), FakeProvider()
     with pytest.raises(AwsRejected):
-        await Lane(sender, provider).call(COGNITO, call())
+        await Lane(provider).call(COGNITO, partial(sender.send, call()))
     assert len(sender.sent) == 1
     assert provider.renewed == []
 
@@ -88,13 +89,15 @@ async def test_other_refusals_renew_nothing(code: str) -> None:
 async def test_credentials_that_are_not_there_are_never_replaced_by_others() -> None:
     sender = FakeSender(at_once)
     with pytest.raises(CredentialsUnavailable):
-        await Lane(sender, FakeProvider(CredentialsUnavailable("no", tier="cognito"))).call(COGNITO, call())
+        await Lane(FakeProvider(CredentialsUnavailable("no", tier="cognito"))).call(
+            COGNITO, partial(sender.send, call())
+        )
     assert sender.sent == []
 
 
 async def test_cancellation_passes_through() -> None:
     sender = FakeSender(never)
-    calling = asyncio.create_task(Lane(sender, FakeProvider()).call(COGNITO, call()))
+    calling = asyncio.create_task(Lane(FakeProvider()).call(COGNITO, partial(sender.send, call())))
     await sender.asked.wait()
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):

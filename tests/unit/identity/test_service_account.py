@@ -190,7 +190,9 @@ async def test_the_chain_exchanges_a_web_identity(
 ) -> None:
     use_web_identity(environment, tmp_path)
     credentials = await ask_sdk_chain()
-    assert credentials == Credentials("ASIAWEBIDENTITYKEY", SECRET, "web", datetime(2099, 1, 1, tzinfo=UTC))
+    assert credentials == Credentials(
+        "ASIAWEBIDENTITYKEY", SECRET, "web", datetime(2099, 1, 1, tzinfo=UTC), account_id="123456789012"
+    )
     assert (metadata.sts_requests, metadata.imds_requests) == (1, 0)
 
 

@@ -162,13 +162,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_AWS_UNREACHABLE: _ErrorReason.ValueType  # 15
     """AWS could not be reached, or its answer could not be read; `cause` says which: `connect`, `timeout`,
-    `connection_lost` or `bad_response`. UNAVAILABLE.
+    `connection_lost` or `bad_response`. `attempts`, where it is there, counts the requests that were sent; `ambiguous`
+    is there, as `true`, when AWS may have carried out the write all the same. UNAVAILABLE.
 
     Example of an ErrorInfo:
 
         { "reason": "AWS_UNREACHABLE",
           "domain": "awsidecar",
-          "metadata": { "operation": "PutItem", "cause": "connect" } }
+          "metadata": { "operation": "UpdateItem", "cause": "connection_lost", "attempts": "1", "ambiguous": "true" } }
     """
     ERROR_REASON_DEADLINE_SPENT: _ErrorReason.ValueType  # 16
     """The caller's deadline passed while the sidecar was still at work. DEADLINE_EXCEEDED.
@@ -338,13 +339,14 @@ Example of an ErrorInfo:
 """
 ERROR_REASON_AWS_UNREACHABLE: ErrorReason.ValueType  # 15
 """AWS could not be reached, or its answer could not be read; `cause` says which: `connect`, `timeout`,
-`connection_lost` or `bad_response`. UNAVAILABLE.
+`connection_lost` or `bad_response`. `attempts`, where it is there, counts the requests that were sent; `ambiguous`
+is there, as `true`, when AWS may have carried out the write all the same. UNAVAILABLE.
 
 Example of an ErrorInfo:
 
     { "reason": "AWS_UNREACHABLE",
       "domain": "awsidecar",
-      "metadata": { "operation": "PutItem", "cause": "connect" } }
+      "metadata": { "operation": "UpdateItem", "cause": "connection_lost", "attempts": "1", "ambiguous": "true" } }
 """
 ERROR_REASON_DEADLINE_SPENT: ErrorReason.ValueType  # 16
 """The caller's deadline passed while the sidecar was still at work. DEADLINE_EXCEEDED.
