@@ -12,6 +12,7 @@ PYTHON ?= python3
 # The Python of `make test`, `make lint` and `make run`: `make test PYTHON=python3.13` gets an environment of its own.
 VENV := $(if $(filter-out python3,$(notdir $(PYTHON))),.venv-$(notdir $(PYTHON)),.venv)
 IMAGE ?= awsidecar
+BENCH_ARGS ?=
 ARGS ?=
 PYTEST_ARGS ?=
 # How the sidecars of the tests call DynamoDB: json, or sdk, the reference.
@@ -21,6 +22,7 @@ UPGRADE ?=
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 EMBEDDED := .venv-embedded/.installed
+BENCH := .venv-bench/.installed
 CONTRACT := .venv-contract/.installed
 LOCK := .venv-lock/.installed
 
@@ -29,7 +31,7 @@ STUBS := clients/python
 TYPES := clients/python/tools/shapes.py
 PROTOS := $(sort $(patsubst proto/%,%,$(shell find proto -name '*.proto')))
 SERVICE_PROTOS := $(filter %_service.proto %/credentials.proto,$(PROTOS))
-LOCKED := run build dev embedded contract lock
+LOCKED := run build dev embedded contract lock bench
 
 PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 
@@ -61,6 +63,10 @@ test: contract suite ## Run all tests (PYTHON=python3.13, PYTEST_ARGS="-k name")
 suite: $(DEV) $(EMBEDDED) ## Run the tests without those of the contract (LANE=sdk calls DynamoDB by way of the SDK)
 	echo "==> tests on $$($(VENV)/bin/python --version), lane $(LANE)"
 	AWSIDECAR_AWS_LANE=$(LANE) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(BENCH) ## Measure the sidecar beside the AWS SDKs (BENCH_ARGS=--quick: the bars only)
+	.venv-bench/bin/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: contract
 contract: $(CONTRACT) ## Compare the contract with the newest AWS service models
@@ -169,6 +175,12 @@ $(DEV): requirements/dev.txt $(RUN)
 $(EMBEDDED): requirements/embedded.txt
 	$(call environment,.venv-embedded)
 	$(call install,.venv-embedded,embedded)
+	touch $@
+
+$(BENCH): requirements/bench.txt server/pyproject.toml clients/python/pyproject.toml
+	$(call environment,.venv-bench)
+	$(call install,.venv-bench,bench)
+	.venv-bench/bin/python $(PIP_INSTALL) --no-index --no-deps --no-build-isolation -e clients/python -e server
 	touch $@
 
 $(CONTRACT): requirements/contract.txt

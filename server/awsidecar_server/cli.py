@@ -10,6 +10,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from awsidecar_server import grpc_settings
 from awsidecar_server.config import BadConfig, Config, settings
 from awsidecar_server.version import VERSION
 
@@ -107,8 +108,7 @@ def _serve(options: argparse.Namespace) -> int:
             "--data-dir: is for the embedded AWS; for example awsidecar serve --embedded --data-dir ./data"
         )
 
-    # gRPC's core writes lines of its own to standard error, beside the log and the one line of a bad configuration.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    grpc_settings.apply_to(os.environ)
     from awsidecar_server.api.server import BindError
     from awsidecar_server.embedded.process import EmulatorFailed
     from awsidecar_server.ops import log
