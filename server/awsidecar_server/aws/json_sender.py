@@ -80,7 +80,7 @@ class JsonSender:
         self._policy = policy or RetryPolicy(config.max_attempts, clock=_loop_time)
         # The same for all attempts of a call, and for no other call.
         self._invocation_ids = map(f"{uuid4()}-{{}}".format, count(1))
-        self._metrics = cache(lambda service, region, operation: AwsMetrics(telemetry, service, region, operation))
+        self._metrics = cache(partial(_metrics_of, telemetry, config.pool_size))
 
     def __repr__(self) -> str:
         return f"<JsonSender by {self._transport!r}>"
@@ -191,6 +191,11 @@ class JsonSender:
             return False
         answered = Answered(sent_at, self._now(), answer.headers.get("date"), answer.headers.get("age"))
         return self._skew.is_corrected_by(endpoint.host, failure.code, answered)
+
+
+def _metrics_of(telemetry: Telemetry, pool_size: int, service: str, region: str, operation: str) -> AwsMetrics:
+    telemetry.aws_pool_size.labels(service, region).set(pool_size)
+    return AwsMetrics(telemetry, service, region, operation)
 
 
 def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer) -> tuple[Failure, ErrorMaker]:
