@@ -25,6 +25,8 @@ CODES = frozenset(
 )
 # AWS refuses signatures that are 5 minutes off; a smaller difference has nothing to do with the refusal.
 _LEAST_SKEW_SECONDS = 240.0
+# A date further away says more of whoever wrote it than of our clock.
+_MOST_SKEW_SECONDS = 366 * 86_400.0
 # An answer that took longer says too little of when AWS wrote its date.
 _LONGEST_ROUND_TRIP_SECONDS = 900.0
 # Hosts are per service, region and account.
@@ -57,15 +59,17 @@ class ClockSkew:
         """What to add to our clock when a request to the host is signed."""
         return self._offsets.get(host, 0.0)
 
-    def is_corrected_by(self, host: str, code: str, answered: Answered) -> bool:
-        """Learns from a refusal; True when the offset has changed, so that signing and sending again may help.
+    def is_corrected_by(self, host: str, code: str, answered: Answered, signed_with: float = 0.0) -> bool:
+        """Learns from a refusal; True when the offset is another than that of the attempt (`signed_with`).
+
+        Then signing and sending again may help, whether this refusal has changed it or one that came before.
 
         AWS refused before it did anything, so sending again is safe for every operation.
         """
         if not self._is_enabled or code not in CODES:
             return False
         skew = measured_skew_seconds(answered)
-        if skew is None or abs(skew - self.offset_seconds(host)) <= _LEAST_SKEW_SECONDS:
+        if skew is None or abs(skew) > _MOST_SKEW_SECONDS or abs(skew - signed_with) <= _LEAST_SKEW_SECONDS:
             return False
         self._offsets[host] = skew
         self._offsets.move_to_end(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -18,6 +19,7 @@ from awsidecar_server.errors import InvalidRequest
 _MAX_ENDPOINTS = 1024
 # An ARN up to and with its account; AWS's own are shorter.
 _LONGEST_OWNER = 256
+_ACCOUNT = re.compile(r"[0-9]{12}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -135,7 +137,9 @@ def _owner(resource: str) -> str | None:
         return None
     *owner, rest = resource.split(":", 5)
     text = ":".join(owner)
-    return f"{text}:-" if len(owner) == 5 and rest and len(text) <= _LONGEST_OWNER else None
+    # An account is a part of a host name, so nothing but an account may stand in its place.
+    is_owned = len(owner) == 5 and bool(rest) and _ACCOUNT.fullmatch(owner[4]) is not None
+    return f"{text}:-" if is_owned and len(text) <= _LONGEST_OWNER else None
 
 
 def _canonical(path: str) -> str:

@@ -34,7 +34,8 @@ def read_error(body: bytes, *, http_status: int, error_type: str | None = None) 
     The body of whoever stands between us and AWS has no code, and is known by its HTTP status.
     """
     content = _object(body)
-    is_of_aws = bool(content) and all(isinstance(content.get(name, ""), str | None) for name in _ENVELOPE)
+    is_named = "__type" in content or "code" in content or bool(error_type)
+    is_of_aws = is_named and all(isinstance(content.get(name, ""), str | None) for name in _ENVELOPE)
     code = next(filter(None, map(_short_code, (content.get("__type"), content.get("code"), error_type))), "")
     message = next((text for text in map(content.get, ("message", "Message")) if isinstance(text, str)), "")
     members = {name: value for name, value in content.items() if name not in _ENVELOPE and value is not None}

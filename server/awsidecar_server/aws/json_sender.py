@@ -137,7 +137,8 @@ class JsonSender:
         while True:
             attempt += 1
             metrics.attempts.inc()
-            headers = self._headers(call, endpoint, credentials, invocation_id, attempt)
+            offset = self._skew.offset_seconds(endpoint.host)
+            headers = self._headers(call, endpoint, credentials, invocation_id, attempt, offset)
             sent_at, lost = self._now(), None
             try:
                 answer = await self._transport.post(endpoint.url, headers, call.body, deadline=call.deadline)
@@ -147,11 +148,9 @@ class JsonSender:
             else:
                 if answer.status == 200 and is_intact(answer.body, answer.headers.get("x-amz-crc32")):
                     self._policy.succeeded(resource, retry)
-                    return JsonReply(
-                        answer.body, passable_request_id(answer.headers.get("x-amzn-requestid") or ""), attempt
-                    )
+                    return JsonReply(answer.body, _request_id(answer), attempt)
                 failure, error = _refusal(call, credentials, answer)
-                if not corrected and self._corrects_clock(endpoint, failure, answer, sent_at):
+                if not corrected and self._corrects_clock(endpoint, failure, answer, sent_at, offset):
                     corrected = True
                     continue
             if failure.code in THROTTLING:
@@ -166,7 +165,13 @@ class JsonSender:
             await self._pause(decision.delay_seconds)
 
     def _headers(
-        self, call: JsonCall, endpoint: Endpoint, credentials: Credentials | None, invocation_id: str, attempt: int
+        self,
+        call: JsonCall,
+        endpoint: Endpoint,
+        credentials: Credentials | None,
+        invocation_id: str,
+        attempt: int,
+        offset: float,
     ) -> dict[str, str]:
         spoken = JSON_SERVICES[call.service]
         target = f"{spoken.target_prefix}.{call.operation}"
@@ -179,23 +184,30 @@ class JsonSender:
                 call.body,
                 target=target,
                 content_type=spoken.content_type,
-                offset_seconds=self._skew.offset_seconds(endpoint.host),
+                offset_seconds=offset,
             )
         headers["User-Agent"] = _USER_AGENT
         headers["amz-sdk-invocation-id"] = invocation_id
         headers["amz-sdk-request"] = f"attempt={attempt}; max={self._max_attempts}"
         return headers
 
-    def _corrects_clock(self, endpoint: Endpoint, failure: Failure, answer: HttpAnswer, sent_at: float) -> bool:
-        if failure.stage is not Stage.REFUSED:
+    def _corrects_clock(
+        self, endpoint: Endpoint, failure: Failure, answer: HttpAnswer, sent_at: float, offset: float
+    ) -> bool:
+        # Only of a refusal is it sure that nothing was done.
+        if failure.stage is not Stage.REFUSED or not failure.is_surely_without_effect:
             return False
         answered = Answered(sent_at, self._now(), answer.headers.get("date"), answer.headers.get("age"))
-        return self._skew.is_corrected_by(endpoint.host, failure.code, answered)
+        return self._skew.is_corrected_by(endpoint.host, failure.code, answered, offset)
 
 
 def _metrics_of(telemetry: Telemetry, pool_size: int, service: str, region: str, operation: str) -> AwsMetrics:
     telemetry.aws_pool_size.labels(service, region).set(pool_size)
     return AwsMetrics(telemetry, service, region, operation)
+
+
+def _request_id(answer: HttpAnswer) -> str:
+    return passable_request_id(answer.headers.get("x-amzn-requestid") or "")
 
 
 def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer) -> tuple[Failure, ErrorMaker]:
@@ -215,7 +227,7 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
             operation=call.operation,
             code=read.code,
             message=message,
-            request_id=passable_request_id(answer.headers.get("x-amzn-requestid") or ""),
+            request_id=_request_id(answer),
             http_status=answer.status,
             attempts=attempts,
             ambiguous=ambiguous,

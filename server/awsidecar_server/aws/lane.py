@@ -38,5 +38,11 @@ class Lane:
         except AwsRejected as rejected:
             if rejected.code not in EXPIRED or isinstance(caller, SessionCaller):
                 raise
-        # AWS refused before it did anything, so sending again is safe for every operation.
-        return await send(await self._provider.renew(caller, credentials))
+            first = rejected
+        # The attempt that AWS called expired did nothing; those before it were followed by one, so they may be repeated.
+        try:
+            return await send(await self._provider.renew(caller, credentials))
+        except AwsRejected as rejected:
+            rejected.attempts += first.attempts
+            rejected.ambiguous = rejected.ambiguous or first.ambiguous
+            raise

@@ -41,6 +41,7 @@ class JsonReplies:
 
     def __init__(self, descriptor: Descriptor, piece_bytes: int = PIECE_BYTES) -> None:
         self._write = _message_writer(descriptor)
+        self._has_members = bool(descriptor.fields)
         self._write_items: Write | None = None
         for field in descriptor.fields:
             choices = _choices_of_items(field)
@@ -54,10 +55,11 @@ class JsonReplies:
             if self._write_items is not None and self._items.is_long(body):
                 with suppress(ValueError):  # to be read as a whole
                     return self._in_pieces(body, self._write_items)
-            return self._write(orjson.loads(body) if body else {})
+            # Nothing at all is the answer of operations that answer nothing.
+            return self._write(orjson.loads(body) if body or self._has_members else {})
         # A value of the wrong JSON type has no method of the right one, or is refused by a check. What nests too deep
         # ends as RecursionError.
-        except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as wrong:
+        except (AttributeError, OSError, OverflowError, RecursionError, TypeError, ValueError) as wrong:
             raise UnreadableReply from wrong
 
     def _in_pieces(self, body: bytes, write_items: Write) -> bytes:

@@ -72,13 +72,25 @@ def test_refusal_after_the_correction_is_not_put_down_to_the_clock_again() -> No
     """Otherwise AccessDenied would be sent again and again."""
     clock = ClockSkew()
     assert clock.is_corrected_by(HOST, CODE, answered(3600))
-    assert not clock.is_corrected_by(HOST, "AccessDeniedException", answered(3600))
+    assert not clock.is_corrected_by(HOST, "AccessDeniedException", answered(3600), clock.offset_seconds(HOST))
+
+
+def test_attempts_signed_before_the_correction_are_all_worth_another() -> None:
+    """Twenty at once are refused for the time that all of them were signed with; the first to come back corrects it."""
+    clock = ClockSkew()
+    assert all(clock.is_corrected_by(HOST, CODE, answered(3600), signed_with=0.0) for _ in range(20))
+
+
+def test_date_that_no_clock_has_is_not_believed() -> None:
+    clock = ClockSkew()
+    assert not clock.is_corrected_by(HOST, CODE, answered(400 * 86_400))
+    assert clock.offset_seconds(HOST) == 0
 
 
 def test_correction_is_taken_back_when_our_clock_is_set_right() -> None:
     clock = ClockSkew()
     clock.is_corrected_by(HOST, CODE, answered(3600))
-    assert clock.is_corrected_by(HOST, CODE, answered(0))
+    assert clock.is_corrected_by(HOST, CODE, answered(0), clock.offset_seconds(HOST))
     assert clock.offset_seconds(HOST) == 0
 
 

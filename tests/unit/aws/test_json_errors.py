@@ -110,12 +110,16 @@ def test_body_that_is_no_error_of_aws_is_known_by_its_status(body: bytes) -> Non
     assert error == ("502", "AWS answered with HTTP status 502", {}, False)
 
 
-@pytest.mark.parametrize("content", [{"__type": 5}, {"message": ["x"]}, {"code": {}}, {}])
+@pytest.mark.parametrize(
+    "content", [{"__type": 5}, {"message": ["x"]}, {"code": {}}, {}, {"message": "no"}, {"foo": 1}]
+)
 def test_object_whose_envelope_is_not_of_aws_is_known_for_it(content: dict[str, Any]) -> None:
     assert not read(content).is_of_aws
 
 
-@pytest.mark.parametrize("content", [{"__type": "A"}, {"message": "no"}, {"Message": None, "__type": ""}])
+@pytest.mark.parametrize(
+    "content", [{"__type": "A"}, {"code": "A", "message": "no"}, {"Message": None, "__type": ""}]
+)
 def test_object_with_an_envelope_is_of_aws(content: dict[str, Any]) -> None:
     assert read(content).is_of_aws
 

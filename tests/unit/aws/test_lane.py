@@ -18,7 +18,7 @@ from tests.unit.aws.fakes import (
 
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.errors import AwsRejected, CredentialsUnavailable
-from awsidecar_server.identity.credentials import Caller
+from awsidecar_server.identity.credentials import Caller, Credentials
 
 
 def refusing(code: str, *, times: int = 1) -> Callable[[int], Awaitable[None]]:
@@ -102,3 +102,21 @@ async def test_cancellation_passes_through() -> None:
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
+
+
+async def test_what_happened_before_the_renewal_is_told_with_what_happened_after_it() -> None:
+    """An attempt that went unanswered may have had its effect, whatever the renewed credentials are told."""
+    expired = AwsRejected("dynamodb", "PutItem", "ExpiredToken", "", attempts=2, ambiguous=True)
+    denied = AwsRejected("dynamodb", "PutItem", "AccessDeniedException", "")
+    failures = [expired, denied]
+
+    async def send(credentials: Credentials) -> None:
+        raise failures.pop(0)
+
+    with pytest.raises(AwsRejected) as refused:
+        await Lane(FakeProvider()).call(SERVICE_ACCOUNT, send)
+    assert (refused.value.code, refused.value.attempts, refused.value.ambiguous) == (
+        "AccessDeniedException",
+        3,
+        True,
+    )

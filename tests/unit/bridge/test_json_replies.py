@@ -18,6 +18,7 @@ from awsidecar.dynamodb.v1 import (
     batch_pb2,
     items_pb2,
     query_pb2,
+    tags_pb2,
 )
 from awsidecar_server.bridge import JsonReplies, UnreadableReply, attributes, codec_of, json_replies_of
 from awsidecar_server.bridge.pages import LongList
@@ -76,8 +77,10 @@ def test_item_that_is_not_there_differs_from_one_with_nothing_projected() -> Non
     assert written(GET, {"Item": {}}).HasField("item")
 
 
-def test_empty_body_is_an_empty_reply() -> None:
-    assert written(GET, b"") == GET()
+def test_empty_body_is_the_reply_of_operations_that_answer_nothing_and_of_no_other() -> None:
+    assert json_replies_of(tags_pb2.TagResourceResponse.DESCRIPTOR).write(b"") == b""
+    with pytest.raises(UnreadableReply):
+        json_replies_of(GET.DESCRIPTOR).write(b"")
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ class AnswerReader:
         """Goes on behind the head as RFC 9112, 6.3 has it."""
         # 1. No body, whatever the headers say.
         if self._status in (204, 304) or (self._to_connect and self._status < 300):
-            self.is_last = self.is_last or bool(rest)
+            # Behind a proxy's CONNECT comes the tunnel, whatever the proxy says of its own connection.
+            self.is_last = bool(rest) or (self.is_last and not self._to_connect)
             return self._answer()
         # 2. Chunks; with a length besides, one of the two would be a lie.
         if coding is not None:

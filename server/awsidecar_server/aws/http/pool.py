@@ -13,8 +13,6 @@ from awsidecar_server.aws.retries import Stage
 
 # AWS's front ends close what was idle for about 20 seconds; a request that crosses this on its way may be lost.
 _KEEPALIVE_SECONDS = 15.0
-# After a pause like this, a connection is asked once more whether it is alive, which costs a system call.
-_CHECKED_AFTER_SECONDS = 0.5
 # Then it makes room for another, so that a change of AWS's addresses is followed.
 _MAX_AGE_SECONDS = 600.0
 
@@ -82,8 +80,9 @@ class HttpPool:
                 connection = await self._wait(deadline)
             if connection is None:
                 return await self._fill_place(deadline)
-            if connection.is_ready:  # else lost in the moment since it was handed over
+            if connection.is_ready and connection.is_silent:  # else lost in the moment since it was handed over
                 return connection
+            connection.abort()
 
     def release(self, connection: HttpConnection) -> None:
         """Takes a connection back; one that is not clean is closed, and then makes room for another."""
@@ -119,9 +118,9 @@ class HttpPool:
         now = self._clock()
         while self._idle:
             connection = self._idle.pop()
-            pause = now - connection.idle_since
-            is_fresh = pause < _CHECKED_AFTER_SECONDS
-            if connection.is_ready and (is_fresh or (pause < self._keepalive_seconds and connection.is_silent)):
+            is_fresh = now - connection.idle_since < self._keepalive_seconds
+            # What the peer said since would be taken for the next answer, which may be somebody else's.
+            if connection.is_ready and is_fresh and connection.is_silent:
                 return connection
             connection.abort()
         return None

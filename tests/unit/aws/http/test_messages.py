@@ -156,3 +156,13 @@ def test_a_header_that_would_be_two_is_refused_and_not_quoted(value: str) -> Non
         request_head("POST", "/", {"X-Amz-Security-Token": value}, 0)
     assert value not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.0 200 Connection established", b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.1 200 OK"]
+)
+def test_answer_to_connect_leaves_the_tunnel_open_whatever_the_proxy_says_of_its_connection(head: bytes) -> None:
+    reader = AnswerReader(to_connect=True)
+    answer = reader.feed(head + b"\r\n\r\n")
+    assert answer is not None
+    assert not reader.is_last
