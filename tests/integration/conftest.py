@@ -11,13 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import grpc
 import pytest
+from tests import dynamodb_local as local
 
 from awsidecar_server.config import BadConfig, EmbeddedConfig
 from awsidecar_server.embedded.location import find_python
@@ -133,10 +135,43 @@ def embedded_environment() -> Mapping[str, str]:
     try:
         python = find_python(EmbeddedConfig(python=os.environ.get("AWSIDECAR_EMBEDDED_PYTHON") or None))
     except BadConfig as problem:
-        if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
-            pytest.fail(str(problem), pytrace=False)
-        pytest.skip(str(problem))
+        _leave_out(str(problem))
     return {"AWSIDECAR_EMBEDDED_PYTHON": python}
+
+
+def _leave_out(reason: str) -> NoReturn:
+    """Skips what needs something that this machine has not; fails it where everything is required."""
+    if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local() -> Iterator[str]:
+    """The endpoint URL of AWS's own emulator of DynamoDB, empty at first; a skip with one line where there is none.
+
+    It takes any keys and any region, and has the same tables for all of them.
+    """
+    with ExitStack() as closing:
+        try:
+            endpoint = closing.enter_context(local.running())
+        except local.Unavailable as reason:
+            _leave_out(str(reason))
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def sidecar_on_dynamodb_local(dynamodb_local: str) -> Iterator[Sidecar]:
+    """One sidecar on AWS's own emulator for all tests, with a service account, whose end must be orderly."""
+    environment = {
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": dynamodb_local,
+        "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
+        "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
+    }
+    running = start_sidecar([], environment)
+    yield running
+    assert stop_sidecar(running) == 0
 
 
 @pytest.fixture(scope="session")
