@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from awsidecar_server.api.contract import Rpc
+from awsidecar_server.api.admission import Admission
 from awsidecar_server.api.credentials import CredentialsHandlers
-from awsidecar_server.api.edge import Edge, Handler
+from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
-from awsidecar_server.api.operations import json_operation, sdk_operation
+from awsidecar_server.api.operations import aws_handler
 from awsidecar_server.api.server import Server
 from awsidecar_server.aws.call import Carrier
 from awsidecar_server.aws.deferred import DeferredSdk
@@ -24,6 +24,7 @@ from awsidecar_server.aws.http import HttpTransport
 from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
+from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
 from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.cognito import CognitoExchange
@@ -31,6 +32,7 @@ from awsidecar_server.identity.gate import Gate
 from awsidecar_server.identity.service_account import ServiceAccountSource
 from awsidecar_server.identity.sessions import SessionStore
 from awsidecar_server.identity.sources import Sources
+from awsidecar_server.operations import JsonOperation, Operation, Operations, SdkOperation
 from awsidecar_server.ops.admin import AdminServer
 from awsidecar_server.ops.telemetry import Telemetry
 from awsidecar_server.version import VERSION
@@ -76,18 +78,21 @@ class App:
             exchange=exchange,
             tokens=SecurityTokens(lane, self._sdk, regions.default),
         )
-        self.server = Server(config.listen, Edge(config.listen, regions, telemetry))
-        operation: Callable[[Rpc], Handler] = (
-            partial(sdk_operation, gate=gate, lane=lane, carrier=self._sdk)
-            if self._uses_sdk
-            else partial(json_operation, gate=gate, lane=lane, sender=self._json)
+        operations = Operations(aws_rpcs(), partial(self._operation, lane))
+        admission = Admission(config.listen)
+        self.server = Server(config.listen, admission, Edge(admission, regions, telemetry))
+        self.server.add_services(
+            lambda rpc: aws_handler(operations[rpc.aws_operation], gate),
+            {f"{CREDENTIALS_SERVICE.full_name}/{name}": handler for name, handler in handlers.handlers().items()},
         )
-        self.server.add_services(operation, handlers.handlers())
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
 
     @property
     def _uses_sdk(self) -> bool:
         return self._config.aws.lane == "sdk"
+
+    def _operation(self, lane: Lane, rpc: Rpc) -> Operation:
+        return SdkOperation(rpc, lane, self._sdk) if self._uses_sdk else JsonOperation(rpc, lane, self._json)
 
     def _cognito(self, carrier: Carrier) -> tuple[CognitoExchange | None, TokenVerifier | None]:
         config = self._config.cognito

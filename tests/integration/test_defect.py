@@ -13,10 +13,12 @@ import structlog
 from tests.integration.conftest import error_info
 
 from awsidecar.dynamodb.v1 import dynamodb_service_pb2_grpc, items_pb2
-from awsidecar_server.api.contract import AWS_SERVICES, rpcs
-from awsidecar_server.api.edge import Edge, Reply, Request
+from awsidecar_server.api.admission import Admission
+from awsidecar_server.api.calls import Reply, Request
+from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.config import AwsConfig, ListenConfig, LogConfig
+from awsidecar_server.contract import AWS_SERVICES, rpcs
 from awsidecar_server.ops import log
 from awsidecar_server.ops.telemetry import Telemetry
 
@@ -40,7 +42,7 @@ def logged() -> Iterator[io.StringIO]:
 
 async def test_gives_a_fixed_message_whose_id_the_log_has_with_the_traceback(logged: io.StringIO) -> None:
     telemetry = Telemetry()
-    edge = Edge(ListenConfig(), Regions.of(AwsConfig(region="us-east-1")), telemetry)
+    edge = Edge(Admission(ListenConfig()), Regions.of(AwsConfig(region="us-east-1")), telemetry)
     (get_item,) = (rpc for rpc in rpcs(AWS_SERVICES[0]) if rpc.method == "GetItem")
     server = grpc.aio.server()
     methods = {get_item.method: edge.method(get_item, broken)}

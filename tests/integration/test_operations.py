@@ -15,10 +15,10 @@ import pytest
 from tests.integration.conftest import Sidecar, error_info
 from tests.integration.operation_requests import LEARNT, REQUESTS
 
-from awsidecar_server.api.contract import AWS_SERVICES, Rpc, rpcs
 from awsidecar_server.bridge import codec_of
+from awsidecar_server.contract import Rpc, aws_rpcs
 
-_RPCS = {rpc.aws_operation: rpc for service in AWS_SERVICES for rpc in rpcs(service)}
+_RPCS = {rpc.aws_operation: rpc for rpc in aws_rpcs()}
 _TABLE = Path(__file__).parents[2] / "docs" / "operations.md"
 _HEADER = """# Every operation on the embedded AWS
 

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar.dynamodb.v1 import dynamodb_service_pb2, streams_service_pb2
 from awsidecar.messages import converter, map_value_field
+from awsidecar.options.v1 import options_pb2
 from awsidecar.pages import PAGINGS, Paging
 from awsidecar.values import Fault
 
@@ -108,8 +109,9 @@ def snake_case(name: str) -> str:
 
 
 def operations_of(service: ServiceDescriptor) -> dict[str, Operation]:
-    """Returns the operations of one AWS service by name, in the order of the contract."""
-    return {method.name: Operation.of(method) for method in service.methods}
+    """Returns the AWS operations of one service by name, in the order of the contract."""
+    methods = (method for method in service.methods if method.GetOptions().HasExtension(options_pb2.aws))
+    return {method.name: Operation.of(method) for method in methods}
 
 
 def _empty(field: FieldDescriptor) -> type:

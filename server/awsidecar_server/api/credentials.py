@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
-from awsidecar_server.api.edge import Handler, Reply, Request
+from awsidecar_server.api.calls import Handler, Reply, Request
 from awsidecar_server.api.status import verdict
 from awsidecar_server.aws.directory import SecurityTokens
 from awsidecar_server.aws.lane import CredentialProvider

@@ -12,9 +12,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from awsidecar_server.api.contract import AWS_SERVICES, CREDENTIALS_SERVICE, Rpc, rpcs
-from awsidecar_server.api.edge import Edge, Handler
+from awsidecar_server.api.admission import Admission
+from awsidecar_server.api.calls import Handler, Streaming
+from awsidecar_server.api.edge import Edge
 from awsidecar_server.config import ListenConfig
+from awsidecar_server.contract import SERVICES, Rpc, rpcs
 
 _KIB = 1024
 # A message this much over the limit still arrives, and is answered with a typed error instead of gRPC's own.
@@ -28,8 +30,6 @@ _TAKE_OVER_SECONDS = 0.1
 # For the answers of the last calls to leave.
 _LAST_ANSWERS_SECONDS = 0.2
 
-_SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE)
-
 
 class BindError(Exception):
     """An address that cannot be served on."""
@@ -38,24 +38,33 @@ class BindError(Exception):
 class Server:
     """Serves the contract. Health is NOT_SERVING until `serving` and after `draining`."""
 
-    def __init__(self, config: ListenConfig, edge: Edge) -> None:
+    def __init__(self, config: ListenConfig, admission: Admission, edge: Edge) -> None:
         self._config = config
+        self._admission = admission
         self._edge = edge
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(config))
         # The addresses that are served on, once started.
         self.addresses: list[str] = []
 
-    def add_services(self, operation: Callable[[Rpc], Handler], credentials: Mapping[str, Handler]) -> None:
-        """Adds every service of the contract, and health and reflection."""
-        for service in AWS_SERVICES:
-            methods = {rpc.method: self._edge.method(rpc, operation(rpc)) for rpc in rpcs(service)}
+    def add_services(self, operation: Callable[[Rpc], Handler], own: Mapping[str, Handler | Streaming]) -> None:
+        """Adds every service of the contract, and health and reflection.
+
+        `operation` makes the handler of an AWS operation; `own` has those of the sidecar's own RPCs, by the name of
+        service and method: `awsidecar.credentials.v1.CredentialsService/WhoAmI`.
+        """
+        for service in SERVICES:
+            methods = {}
+            for rpc in rpcs(service):
+                handler = operation(rpc) if rpc.aws_operation else own[rpc.path]
+                edge = self._edge
+                methods[rpc.method] = (
+                    edge.stream(rpc, handler) if isinstance(handler, Streaming) else edge.method(rpc, handler)
+                )
             self._add(service.full_name, methods)
-        methods = {rpc.method: self._edge.method(rpc, credentials[rpc.method]) for rpc in rpcs(CREDENTIALS_SERVICE)}
-        self._add(CREDENTIALS_SERVICE.full_name, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._config.is_loopback:  # reflection tells the whole contract, so it is not shown to a network
-            names = [service.full_name for service in _SERVICES]
+            names = [service.full_name for service in SERVICES]
             reflection.enable_server_reflection(
                 [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
             )
@@ -97,23 +106,23 @@ class Server:
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuses new calls at once, and returns when the accepted ones have finished or the grace is over."""
-        self._edge.drain()
+        self._admission.drain()
         await self._health.enter_graceful_shutdown()
         # gRPC cancels what has arrived and is not handed over when it stops, and clients do not retry what is
         # cancelled. So calls are taken over first, and answered when gRPC has told its clients to go elsewhere.
         await asyncio.sleep(_TAKE_OVER_SECONDS)
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         await asyncio.sleep(0)
-        self._edge.turn_away()
+        self._admission.turn_away()
         # Watches of health and open reflections end when their clients like, which nobody waits for.
         await asyncio.wait(
-            {stopping, asyncio.ensure_future(self._edge.idle())}, return_when=asyncio.FIRST_COMPLETED
+            {stopping, asyncio.ensure_future(self._admission.idle())}, return_when=asyncio.FIRST_COMPLETED
         )
         await self._server.stop(_LAST_ANSWERS_SECONDS)
         await stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", *(service.full_name for service in _SERVICES)):
+        for name in ("", *(service.full_name for service in SERVICES)):
             await self._health.set(name, status)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
+from awsidecar_server.api.calls import Request
 from awsidecar_server.api.credentials import CredentialsHandlers
-from awsidecar_server.api.edge import Request
 from awsidecar_server.api.metadata import Metadata
 from awsidecar_server.aws.directory import CallerIdentity, SecurityTokens
 from awsidecar_server.config import IdentityConfig

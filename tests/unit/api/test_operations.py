@@ -11,22 +11,23 @@ from google.protobuf.message import Message
 from tests.unit.aws.fakes import FakeProvider
 
 from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
-from awsidecar_server.api.contract import AWS_SERVICES, Rpc, rpcs
-from awsidecar_server.api.edge import Handler, Reply, Request
-from awsidecar_server.api.operations import json_operation, sdk_operation
+from awsidecar_server.api.calls import Reply, Request
+from awsidecar_server.api.operations import aws_handler
 from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.json_calls import JsonCall, JsonReply
 from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import IdentityConfig
+from awsidecar_server.contract import Rpc, aws_rpcs
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, CredentialsUnavailable, InvalidRequest
 from awsidecar_server.identity.credentials import Caller, Credentials, ServiceAccountCaller
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.identity.sessions import SessionStore
+from awsidecar_server.operations import JsonOperation, Operation, SdkOperation
 
 ReplyT = TypeVar("ReplyT")
 
-RPCS = {rpc.method: rpc for service in AWS_SERVICES for rpc in rpcs(service)}
+RPCS = {rpc.method: rpc for rpc in aws_rpcs()}
 ITEM = {"Item": {"id": {"S": "1"}}}
 # Beyond it, a conversion is done in a thread.
 LARGE = 128 * 1024
@@ -71,12 +72,12 @@ class FakeSender(JsonSender):
         return self._answer
 
 
-Operation = Callable[[Rpc, Gate, Lane, FakeSender], Handler]
-BOTH = pytest.mark.parametrize("operation", [json_operation, sdk_operation])
+BOTH = pytest.mark.parametrize("way", [JsonOperation, SdkOperation])
+Way = Callable[[Rpc, Lane, FakeSender], Operation]
 
 
 async def ask(
-    operation: Operation,
+    way: Way,
     sender: FakeSender,
     message: Message,
     *,
@@ -85,7 +86,7 @@ async def ask(
     size: int = 1,
 ) -> Reply:
     rpc = next(one for one in RPCS.values() if one.request is message.DESCRIPTOR)
-    handler = operation(rpc, Gate(None, SessionStore(IdentityConfig())), lane or FakeLane(), sender)
+    handler = aws_handler(way(rpc, lane or FakeLane(), sender), Gate(None, SessionStore(IdentityConfig())))
     return await handler(Request(message, (), "us-east-1", deadline, size))
 
 
@@ -96,9 +97,9 @@ def get_item() -> items_pb2.GetItemRequest:
 
 
 @BOTH
-async def test_operation_is_called_as_the_caller_in_the_region_of_the_call(operation: Operation) -> None:
+async def test_operation_is_called_as_the_caller_in_the_region_of_the_call(way: Way) -> None:
     lane, sender = FakeLane(), FakeSender()
-    reply = await ask(operation, sender, get_item(), lane=lane)
+    reply = await ask(way, sender, get_item(), lane=lane)
     assert lane.callers == [ServiceAccountCaller()]
     (call,) = sender.calls
     assert (call.service, call.operation, call.region) == ("dynamodb", "GetItem", "us-east-1")
@@ -111,7 +112,7 @@ async def test_operation_is_called_as_the_caller_in_the_region_of_the_call(opera
 
 async def test_request_is_a_body_with_its_members_beside_it_and_the_deadline_of_the_call() -> None:
     sender = FakeSender()
-    await ask(json_operation, sender, get_item(), deadline=12.5)
+    await ask(JsonOperation, sender, get_item(), deadline=12.5)
     (call,) = sender.posted
     assert json.loads(call.body) == call.members == {"TableName": "films", "Key": {"id": {"S": "1"}}}
     assert call.deadline == 12.5
@@ -119,7 +120,7 @@ async def test_request_is_a_body_with_its_members_beside_it_and_the_deadline_of_
 
 async def test_request_to_the_sdk_is_its_parameters() -> None:
     sender = FakeSender()
-    await ask(sdk_operation, sender, get_item())
+    await ask(SdkOperation, sender, get_item())
     (call,) = sender.sent
     assert call.parameters == {"TableName": "films", "Key": {"id": {"S": "1"}}}
 
@@ -130,39 +131,39 @@ async def test_request_to_the_sdk_is_its_parameters() -> None:
     [AwsRejected("dynamodb", "GetItem", "ValidationException", "no"), CredentialsUnavailable("no", tier="cognito")],
 )
 async def test_refusal_says_which_tier_would_have_signed(
-    operation: Operation, failure: AwsRejected | CredentialsUnavailable
+    way: Way, failure: AwsRejected | CredentialsUnavailable
 ) -> None:
     with pytest.raises(type(failure)) as refused:
-        await ask(operation, FakeSender(failure), get_item())
+        await ask(way, FakeSender(failure), get_item())
     assert refused.value is failure
     assert failure.tier == "service_account"
 
 
 @BOTH
-async def test_request_that_lacks_something_is_not_sent(operation: Operation) -> None:
+async def test_request_that_lacks_something_is_not_sent(way: Way) -> None:
     sender = FakeSender()
     with pytest.raises(InvalidRequest):
-        await ask(operation, sender, items_pb2.GetItemRequest(table_name="films"))
+        await ask(way, sender, items_pb2.GetItemRequest(table_name="films"))
     assert sender.calls == []
 
 
 async def test_answer_that_is_none_of_the_operation_is_no_answer() -> None:
     with pytest.raises(AwsUnreachable) as unreadable:
-        await ask(json_operation, FakeSender(b'{"Item": "text"}'), get_item())
+        await ask(JsonOperation, FakeSender(b'{"Item": "text"}'), get_item())
     assert unreadable.value.metadata == {"cause": "bad_response", "attempts": "2"}
     assert unreadable.value.tier == "service_account"
 
 
 async def test_write_whose_answer_is_none_of_the_operation_may_have_happened() -> None:
     with pytest.raises(AwsUnreachable) as unreadable:
-        await ask(json_operation, FakeSender(b"<html>"), transact())
+        await ask(JsonOperation, FakeSender(b"<html>"), transact())
     assert unreadable.value.metadata == {"cause": "bad_response", "attempts": "2", "ambiguous": "true"}
 
 
 async def test_token_is_made_where_the_caller_left_it_out_and_another_for_each_call() -> None:
     sender = FakeSender({})
     for _ in range(2):
-        await ask(json_operation, sender, transact())
+        await ask(JsonOperation, sender, transact())
     first, second = (call.members["ClientRequestToken"] for call in sender.posted)
     assert UUID(first) != UUID(second)
     assert json.loads(sender.posted[0].body)["ClientRequestToken"] == first
@@ -170,21 +171,19 @@ async def test_token_is_made_where_the_caller_left_it_out_and_another_for_each_c
 
 async def test_token_of_the_caller_is_kept() -> None:
     sender = FakeSender({})
-    await ask(json_operation, sender, transact(client_request_token="mine"))
+    await ask(JsonOperation, sender, transact(client_request_token="mine"))
     assert sender.posted[0].members["ClientRequestToken"] == "mine"
 
 
 async def test_operation_without_a_token_gets_none() -> None:
     sender = FakeSender()
-    await ask(json_operation, sender, get_item())
+    await ask(JsonOperation, sender, get_item())
     assert set(sender.posted[0].members) == {"TableName", "Key"}
 
 
 @BOTH
 @pytest.mark.parametrize(("size", "is_in_a_thread"), [(LARGE - 1, False), (LARGE, True)])
-async def test_large_request_is_converted_off_the_loop(
-    operation: Operation, size: int, is_in_a_thread: bool
-) -> None:
+async def test_large_request_is_converted_off_the_loop(way: Way, size: int, is_in_a_thread: bool) -> None:
     """The message is asked for its members wherever it is converted."""
     seen: list[str] = []
 
@@ -200,7 +199,7 @@ async def test_large_request_is_converted_off_the_loop(
 
     message = get_item()
     spy: Any = Spy()
-    await ask(operation, Watched(), spy, size=size)
+    await ask(way, Watched(), spy, size=size)
     assert seen
     assert all(name.startswith("convert") is is_in_a_thread for name in seen)
 

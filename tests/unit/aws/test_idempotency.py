@@ -11,8 +11,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from awsidecar.options.v1 import options_pb2
-from awsidecar_server.api.contract import AWS_SERVICES
 from awsidecar_server.aws.idempotency import READS, Nature, nature_of
+from awsidecar_server.contract import AWS_SERVICES
 
 ITEM = {"TableName": "films", "Item": {"id": {"S": "1"}}}
 SELECT, INSERT = {"Statement": " select * from films"}, {"Statement": "INSERT INTO films VALUE {'id': '1'}"}
@@ -64,7 +64,8 @@ def test_reads_are_those_that_the_contract_marks() -> None:
         method.GetOptions().Extensions[options_pb2.aws].operation
         for service in AWS_SERVICES
         for method in service.methods
-        if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+        if method.GetOptions().HasExtension(options_pb2.aws)
+        and method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     }
     assert marked == READS & operations()
 

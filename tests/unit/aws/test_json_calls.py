@@ -10,8 +10,8 @@ import botocore.loaders
 import jmespath
 import pytest
 
-from awsidecar_server.api.contract import AWS_SERVICES, rpcs
 from awsidecar_server.aws.json_calls import JSON_SERVICES, TOKENS, JsonCall, JsonReply, resource_of
+from awsidecar_server.contract import aws_rpcs
 
 
 class Operation(NamedTuple):
@@ -69,7 +69,7 @@ def operations() -> Iterator[Operation]:
 
 
 def operations_of_the_contract() -> list[Operation]:
-    called = {(rpc.aws_service, rpc.aws_operation) for service in AWS_SERVICES for rpc in rpcs(service)}
+    called = {(rpc.aws_service, rpc.aws_operation) for rpc in aws_rpcs()}
     found = [one for one in operations() if (one.service, one.name) in called]
     assert len(found) == len(called) > 60
     return found

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from tests.unit.bridge.messages import choices, is_map, is_transparent
 
 import awsidecar_server
-from awsidecar_server.api.contract import AWS_SERVICES, Rpc, rpcs
+from awsidecar_server.contract import Rpc, aws_rpcs
 
 _MODELS = Path(awsidecar_server.__file__).parent / "aws" / "models"
 _MOST_MEMBERS = 5
 
-RPCS = {f"{rpc.aws_service}.{rpc.aws_operation}": rpc for service in AWS_SERVICES for rpc in rpcs(service)}
+RPCS = {f"{rpc.aws_service}.{rpc.aws_operation}": rpc for rpc in aws_rpcs()}
 
 # More digits than the openings that are kept, and than one byte of a size can say.
 _TEXTS = st.text(max_size=8) | st.integers(100, 300).map(lambda size: "é" * size)

@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 from awsidecar.options.v1 import options_pb2
-from awsidecar_server.api.contract import AWS_SERVICES, rpcs
+from awsidecar_server.contract import aws_rpcs
 
 NUMBERS = [
     "0",
@@ -52,10 +52,9 @@ def all_messages() -> dict[str, Descriptor]:
             if field.message_type is not None:
                 visit(field.message_type)
 
-    for service in AWS_SERVICES:
-        for rpc in rpcs(service):
-            visit(rpc.request)
-            visit(rpc.response)
+    for rpc in aws_rpcs():
+        visit(rpc.request)
+        visit(rpc.response)
     return found
 
 

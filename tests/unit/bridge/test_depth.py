@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.bridge import nests
 
 from awsidecar.dynamodb.v1 import attribute_value_pb2, batch_pb2, items_pb2, streams_pb2, transactions_pb2
-from awsidecar_server.api.wire import parse
 from awsidecar_server.bridge import codec_of
+from awsidecar_server.bridge.depth import parse
 
 # What DynamoDB takes ("Naming rules and data types").
 DEEPEST = 32

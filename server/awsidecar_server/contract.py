@@ -11,11 +11,13 @@ from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar.dynamodb.v1 import dynamodb_service_pb2, streams_service_pb2
 from awsidecar.options.v1 import options_pb2
 
+# The services with AWS's operations, which may have RPCs of the sidecar's own beside them.
 AWS_SERVICES: tuple[ServiceDescriptor, ...] = (
     dynamodb_service_pb2.DESCRIPTOR.services_by_name["DynamoDbService"],
     streams_service_pb2.DESCRIPTOR.services_by_name["DynamoDbStreamsService"],
 )
 CREDENTIALS_SERVICE: ServiceDescriptor = credentials_pb2.DESCRIPTOR.services_by_name["CredentialsService"]
+SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,34 @@ class Rpc:
     method: str
     request: Descriptor
     response: Descriptor
-    aws_service: str
-    aws_operation: str
+    aws_service: str = ""
+    aws_operation: str = ""
+    # Whether the caller sends a stream of requests, and whether it gets one of responses.
+    takes_stream: bool = False
+    gives_stream: bool = False
+
+    @property
+    def path(self) -> str:
+        """As gRPC names it, without the leading slash."""
+        return f"{self.service}/{self.method}"
 
 
 def rpcs(service: ServiceDescriptor) -> Iterator[Rpc]:
     """Every RPC of a service, in the order of the contract."""
     for method in service.methods:
         aws = method.GetOptions().Extensions[options_pb2.aws]
-        yield Rpc(service.full_name, method.name, method.input_type, method.output_type, aws.service, aws.operation)
+        yield Rpc(
+            service.full_name,
+            method.name,
+            method.input_type,
+            method.output_type,
+            aws.service,
+            aws.operation,
+            method.client_streaming,
+            method.server_streaming,
+        )
+
+
+def aws_rpcs() -> Iterator[Rpc]:
+    """Every AWS operation of the contract."""
+    return (rpc for service in AWS_SERVICES for rpc in rpcs(service) if rpc.aws_operation)
