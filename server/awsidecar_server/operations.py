@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
@@ -13,10 +14,10 @@ from uuid import uuid4
 from google.protobuf.message import Message
 
 from awsidecar_server.aws.call import AwsCall, Carrier
-from awsidecar_server.aws.idempotency import Nature, nature_of
 from awsidecar_server.aws.json_calls import TOKENS, JsonCall
 from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.bridge import Codec, UnreadableReply, codec_of, json_replies_of, json_requests_of
 from awsidecar_server.bridge.depth import parse
 from awsidecar_server.contract import Rpc
@@ -39,6 +40,8 @@ class Scope:
     region: str
     # On the event loop's clock. None: the caller set no deadline.
     deadline: float | None = None
+    # Of whatever the calls are made for. It absorbs each call that fails or is cut.
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Performed:
     message: Message | bytes = field(repr=False)
     request_id: str
     attempts: int
+    progress: Progress = field(default_factory=Progress, compare=False)
 
     def read(self, message_class: type[MessageT]) -> MessageT:
         """The answer as a message of the operation's response class."""
@@ -76,21 +80,17 @@ class JsonOperation:
         self._token = TOKENS.get(rpc.aws_operation)
 
     async def perform(self, message: Message, scope: Scope, size: int) -> Performed:
-        try:
+        with _noted(scope) as progress:
             absent = {self._token: str(uuid4())} if self._token else {}
             written = await _converted(partial(self._requests.write, message, absent), size)
-            call = JsonCall(self._service, self._name, written.body, written.members, scope.region, scope.deadline)
+            body, members = written.body, written.members
+            call = JsonCall(self._service, self._name, body, members, scope.region, scope.deadline, progress)
             answer = await self._lane.call(scope.caller, partial(self._sender.post, call))
             try:
                 reply = await _converted(partial(self._replies.write, answer.body), len(answer.body))
             except UnreadableReply as unreadable:
-                # AWS said that it has done it.
-                wrote = nature_of(self._name, lambda: written.members) is not Nature.READ
-                raise UnreadableReply(attempts=answer.attempts, ambiguous=wrote) from unreadable
-        except (AwsRejected, SidecarError) as failure:
-            failure.tier = scope.caller.tier.value
-            raise
-        return Performed(reply, answer.request_id, answer.attempts)
+                raise UnreadableReply(attempts=answer.attempts, ambiguous=progress.is_ambiguous) from unreadable
+        return Performed(reply, answer.request_id, answer.attempts, progress)
 
 
 class SdkOperation:
@@ -103,15 +103,12 @@ class SdkOperation:
         self._requests, self._replies = codec_of(rpc.request), codec_of(rpc.response)
 
     async def perform(self, message: Message, scope: Scope, size: int) -> Performed:
-        try:
+        with _noted(scope) as progress:
             parameters = await _converted(partial(self._requests.decode, message), size)
-            call = AwsCall(self._service, self._name, parameters, scope.region)
+            call = AwsCall(self._service, self._name, parameters, scope.region, progress)
             answer = await self._lane.call(scope.caller, partial(self._carrier.send, call))
             reply = _encoded(self._replies, answer.members)
-        except (AwsRejected, SidecarError) as failure:
-            failure.tier = scope.caller.tier.value
-            raise
-        return Performed(reply, answer.request_id, answer.attempts)
+        return Performed(reply, answer.request_id, answer.attempts, progress)
 
 
 class Operations:
@@ -126,6 +123,19 @@ class Operations:
     async def call(self, name: str, message: Message, scope: Scope, response_class: type[MessageT]) -> MessageT:
         """Performs an operation and reads its answer."""
         return (await self[name].perform(message, scope, message.ByteSize())).read(response_class)
+
+
+@contextmanager
+def _noted(scope: Scope) -> Iterator[Progress]:
+    """Gives the progress of one call; however the call fails, it is noted for whom it was made and as whom."""
+    progress = Progress()
+    try:
+        yield progress
+    except BaseException as failure:  # cancelled, above all
+        scope.progress.absorb(progress)
+        if isinstance(failure, AwsRejected | SidecarError):
+            failure.tier = scope.caller.tier.value
+        raise
 
 
 async def _converted(convert: Callable[[], ResultT], size: int) -> ResultT:

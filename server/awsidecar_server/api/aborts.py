@@ -11,6 +11,7 @@ import structlog
 from awsidecar_server.api.details import status_of
 from awsidecar_server.api.metadata import Metadata, details_budget, trace_id
 from awsidecar_server.api.status import OWN_DOMAIN, Verdict, verdict
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.contract import Rpc
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, SidecarError
 from awsidecar_server.ops.telemetry import Telemetry
@@ -35,18 +36,18 @@ class Aborts:
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
-    def of(self, rpc: Rpc, failure: Exception, metadata: Metadata) -> Abort:
-        """The end of a call of `rpc` with this metadata."""
+    def of(self, rpc: Rpc, failure: Exception, metadata: Metadata, progress: Progress) -> Abort:
+        """The end of a call of `rpc` with this metadata, that had come so far with AWS."""
         if isinstance(failure, SidecarError | AwsRejected):
             known, found = failure, verdict(failure)
         else:
             known = self._defect(rpc, failure)
             found = Verdict(grpc.StatusCode.INTERNAL, OWN_DOMAIN, known.reason)
-        status = status_of(known, found, rpc.method, details_budget(metadata))
+        status = status_of(known, found, rpc.method, details_budget(metadata), progress)
         request_id = known.request_id if isinstance(known, AwsRejected) else ""
-        attempts = known.attempts if isinstance(known, AwsRejected | AwsUnreachable) else 0
+        attempts = progress.attempts or _attempts_of(known)
         ends: Trailers = trailers(known.tier, request_id, attempts)
-        if isinstance(known, AwsRejected | AwsUnreachable):
+        if attempts or isinstance(known, AwsRejected | AwsUnreachable):
             # The sidecar has tried again already: a client's own policy shall not (gRFC A6).
             ends = (*ends, ("grpc-retry-pushback-ms", "-1"))
         _log.debug(
@@ -66,6 +67,10 @@ class Aborts:
         return SidecarError(
             "an internal error; the sidecar's log has it", reason="INTERNAL_ERROR", error_id=error_id
         )
+
+
+def _attempts_of(failure: SidecarError | AwsRejected) -> int:
+    return failure.attempts if isinstance(failure, AwsRejected | AwsUnreachable) else 0
 
 
 def trailers(tier: str, request_id: str, attempts: int) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from awsidecar_server.api.metadata import Metadata
+from awsidecar_server.aws.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,12 @@ class Request:
     message: Message = field(repr=False)
     metadata: Metadata = field(repr=False)
     region: str
-    # On the event loop's clock. None: the caller set no deadline.
+    # When the work must be over, on the event loop's clock. None: the caller set no deadline.
     deadline: float | None
     # Of the message as it came, in bytes.
     size: int = 0
+    # What was sent by then is told to the caller, however the call ends.
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,10 @@ class Upload:
     messages: AsyncIterator[Message] = field(repr=False)
     metadata: Metadata = field(repr=False)
     region: str
-    # On the event loop's clock. None: the caller set no deadline.
+    # When the work must be over, on the event loop's clock. None: the caller set no deadline.
     deadline: float | None
+    # What was sent by then is told to the caller, however the call ends.
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

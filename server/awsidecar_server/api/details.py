@@ -19,6 +19,7 @@ from awsidecar_server import errors
 from awsidecar_server.api.fields import violations
 from awsidecar_server.api.redaction import redact
 from awsidecar_server.api.status import Verdict
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.aws.retries import THROTTLING
 from awsidecar_server.bridge import codec_of
 
@@ -43,17 +44,22 @@ _THROTTLED_RETRY_SECONDS = 1
 _UNENCODED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 _ITEM = codec_of(attribute_value_pb2.Item.DESCRIPTOR)
+_NOTHING_SENT = Progress()
 
 
 def status_of(
-    failure: errors.SidecarError | errors.AwsRejected, verdict: Verdict, operation: str, budget: int
+    failure: errors.SidecarError | errors.AwsRejected,
+    verdict: Verdict,
+    operation: str,
+    budget: int,
+    progress: Progress = _NOTHING_SENT,
 ) -> status_pb2.Status:
     """The status, no larger than `budget` bytes as far as leaving out items and texts can bring it there."""
     message = _header_text(redact(failure.message) or verdict.reason)
     status = status_pb2.Status(code=verdict.code.value[0], message=message)
     info = error_details_pb2.ErrorInfo(reason=verdict.reason, domain=verdict.domain)
     info.metadata.update(
-        (name, _shorten(redact(text), _LONGEST_NAME)) for name, text in _metadata(failure, operation)
+        (name, _shorten(redact(text), _LONGEST_NAME)) for name, text in _metadata(failure, operation, progress)
     )
     _append(status, info)
     for detail in _hints(failure):
@@ -68,7 +74,9 @@ def status_of(
     return status
 
 
-def _metadata(failure: errors.SidecarError | errors.AwsRejected, operation: str) -> Iterator[tuple[str, str]]:
+def _metadata(
+    failure: errors.SidecarError | errors.AwsRejected, operation: str, progress: Progress
+) -> Iterator[tuple[str, str]]:
     yield "operation", operation
     if isinstance(failure, errors.AwsRejected):
         yield "aws_error_code", failure.code
@@ -79,6 +87,11 @@ def _metadata(failure: errors.SidecarError | errors.AwsRejected, operation: str)
             yield "ambiguous", "true"
     else:
         yield from failure.metadata.items()
+    # Whatever the call failed of: a request may have been sent before, and have had its effect.
+    if progress.attempts:
+        yield "attempts", str(progress.attempts)
+    if progress.is_ambiguous:
+        yield "ambiguous", "true"
 
 
 def _hints(failure: errors.SidecarError | errors.AwsRejected) -> Iterator[Message]:

@@ -16,10 +16,16 @@ from awsidecar_server.api.aborts import Aborts, trailers
 from awsidecar_server.api.admission import Admission
 from awsidecar_server.api.calls import Handler, Request, Streamed, Streaming, Upload
 from awsidecar_server.api.metadata import Metadata, Regions
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.bridge.depth import parse
 from awsidecar_server.contract import Rpc
 from awsidecar_server.errors import DeadlineSpent, Draining, InvalidRequest
 from awsidecar_server.ops.telemetry import RpcMetrics, Telemetry
+
+# Before the caller's deadline, the work is ended and the caller is told what was sent: a client that ends the call itself
+# learns nothing. It is longer than an answer takes on one host, and no large share of a short deadline.
+_ANSWER_SECONDS = 0.02
+_ANSWER_SHARE = 0.1
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 ResultT = TypeVar("ResultT")
@@ -41,13 +47,13 @@ class Edge:
         admission = self._admission
 
         async def serve(raw: bytes, context: _Context) -> bytes:
-            started, code = time.perf_counter(), "CANCELLED"
+            started, code, progress = time.perf_counter(), "CANCELLED", Progress()
             metrics.in_flight += 1
             admission.enter(len(raw))
             try:
                 await admission.admit(len(raw))
                 metadata, region, deadline = self._told(context)
-                request = Request(_read(request_class, raw), metadata, region, deadline, len(raw))
+                request = Request(_read(request_class, raw), metadata, region, deadline, len(raw), progress)
                 reply = await _within_deadline(handler(request), deadline)
                 answer = self._written(reply.message)
                 ends = trailers(reply.tier, reply.request_id, reply.attempts)
@@ -58,7 +64,7 @@ class Edge:
             except asyncio.CancelledError:
                 raise
             except Exception as failure:
-                abort = self._aborts.of(rpc, failure, _metadata_of(context))
+                abort = self._aborts.of(rpc, failure, _metadata_of(context), progress)
                 code = abort.code.name
                 await context.abort(abort.code, abort.message, abort.trailers)
                 raise  # never reached: abort raises
@@ -75,23 +81,23 @@ class Edge:
         request_class = GetMessageClass(rpc.request)
 
         async def serve(requests: Any, context: _Context) -> None:
-            started, code = time.perf_counter(), "CANCELLED"
+            started, code, progress = time.perf_counter(), "CANCELLED", Progress()
             size = 0 if rpc.takes_stream else len(requests)
             metrics.in_flight += 1
             self._admission.enter(size)
             try:
                 await self._admission.admit(size)
-                call = self._call(rpc, request_class, requests, context)
+                call = self._call(rpc, request_class, requests, context, progress)
                 await self._answered(streaming, call, context)
                 code = "OK"
             except asyncio.CancelledError:
                 if not (streaming.endless and self._admission.draining):
                     raise
-                abort = self._aborts.of(rpc, Draining(), _metadata_of(context))
+                abort = self._aborts.of(rpc, Draining(), _metadata_of(context), progress)
                 code = abort.code.name
                 await context.abort(abort.code, abort.message, abort.trailers)
             except Exception as failure:
-                abort = self._aborts.of(rpc, failure, _metadata_of(context))
+                abort = self._aborts.of(rpc, failure, _metadata_of(context), progress)
                 code = abort.code.name
                 await context.abort(abort.code, abort.message, abort.trailers)
                 raise  # never reached: abort raises
@@ -104,11 +110,13 @@ class Edge:
             return grpc.stream_stream_rpc_method_handler(serve)
         return grpc.unary_stream_rpc_method_handler(serve)
 
-    def _call(self, rpc: Rpc, request_class: type[Message], requests: Any, context: _Context) -> Request | Upload:
+    def _call(
+        self, rpc: Rpc, request_class: type[Message], requests: Any, context: _Context, progress: Progress
+    ) -> Request | Upload:
         metadata, region, deadline = self._told(context)
         if rpc.takes_stream:
-            return Upload(self._messages(request_class, requests), metadata, region, deadline)
-        return Request(_read(request_class, requests), metadata, region, deadline, len(requests))
+            return Upload(self._messages(request_class, requests), metadata, region, deadline, progress)
+        return Request(_read(request_class, requests), metadata, region, deadline, len(requests), progress)
 
     async def _messages(
         self, request_class: type[Message], requests: AsyncIterator[bytes]
@@ -144,9 +152,7 @@ class Edge:
     def _told(self, context: _Context) -> tuple[Metadata, str, float | None]:
         """What a call says beside its message: its metadata, and from them its region; and its deadline."""
         metadata = _metadata_of(context)
-        remaining: Any = context.time_remaining()
-        deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
-        return metadata, self._regions.chosen_by(metadata), deadline
+        return metadata, self._regions.chosen_by(metadata), _deadline(context.time_remaining())
 
     def _written(self, message: Message | bytes) -> bytes:
         answer = message if isinstance(message, bytes) else message.SerializeToString()
@@ -165,6 +171,13 @@ def _read(message_class: type[Message], raw: bytes) -> Message:
     except DecodeError as malformed:
         name = message_class.DESCRIPTOR.full_name
         raise InvalidRequest(f"the bytes are no {name}", reason="MALFORMED_MESSAGE", message=name) from malformed
+
+
+def _deadline(remaining: float | None) -> float | None:
+    """When the work must be over, on the event loop's clock, for its caller to hear of it within so many seconds."""
+    if remaining is None:
+        return None
+    return asyncio.get_running_loop().time() + remaining - min(_ANSWER_SECONDS, remaining * _ANSWER_SHARE)
 
 
 async def _within_deadline(work: Awaitable[ResultT], deadline: float | None) -> ResultT:

@@ -12,8 +12,10 @@ def aws_handler(operation: Operation, gate: Gate) -> Handler:
 
     async def handle(request: Request) -> Reply:
         caller = await gate.identify(request.metadata)
-        scope = Scope(caller, request.region, request.deadline)
+        scope = Scope(caller, request.region, request.deadline, request.progress)
         done = await operation.perform(request.message, scope, request.size)
+        # The answer may still be lost, as one that is too large is.
+        request.progress.absorb(done.progress)
         return Reply(done.message, caller.tier.value, done.request_id, done.attempts)
 
     return handle

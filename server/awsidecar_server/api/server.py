@@ -43,7 +43,7 @@ class Server:
         self._admission = admission
         self._edge = edge
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_options(config))
+        self._server = grpc.aio.server(options=server_options(config))
         # The addresses that are served on, once started.
         self.addresses: list[str] = []
 
@@ -126,7 +126,8 @@ class Server:
             await self._health.set(name, status)
 
 
-def _options(config: ListenConfig) -> list[tuple[str, int]]:
+def server_options(config: ListenConfig) -> list[tuple[str, int]]:
+    """The options of a gRPC server: sizes, ports and handshakes."""
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes + _MESSAGE_HEADROOM_BYTES),
         ("grpc.max_send_message_length", config.max_message_bytes + _MESSAGE_HEADROOM_BYTES),

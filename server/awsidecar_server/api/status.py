@@ -49,9 +49,9 @@ _CODES_BY_MEANING: dict[StatusCode, str] = {
         """,
     StatusCode.RESOURCE_EXHAUSTED: """
         BandwidthLimitExceeded EC2ThrottledException ItemCollectionSizeLimitExceededException LimitExceededException
-        PriorRequestNotComplete ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled
+        ProvisionedThroughputExceededException RequestEntityTooLarge RequestLimitExceeded RequestThrottled
         RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException
-        TooManyRequestsException RequestEntityTooLarge
+        TooManyRequestsException
         """,
     StatusCode.PERMISSION_DENIED: """
         AccessDenied AccessDeniedException NotAuthorized OptInRequired UnauthorizedOperation
@@ -65,8 +65,8 @@ _CODES_BY_MEANING: dict[StatusCode, str] = {
         """,
     StatusCode.UNAVAILABLE: """
         ExternalServiceException IDPCommunicationError IDPCommunicationErrorException InternalError
-        InternalErrorException InternalFailure InternalServerError RequestTimeout RequestTimeoutException
-        ServiceUnavailable ServiceUnavailableException
+        InternalErrorException InternalFailure InternalServerError PriorRequestNotComplete RequestTimeout
+        RequestTimeoutException ServiceUnavailable ServiceUnavailableException
         """,
     StatusCode.UNIMPLEMENTED: """
         UnknownOperationException InvalidAction

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.identity.credentials import Credentials
 
 
@@ -17,6 +18,7 @@ class AwsCall:
     operation: str
     parameters: Mapping[str, Any] = field(repr=False)
     region: str
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from awsidecar_server.aws.progress import Progress
+
 
 class JsonService(NamedTuple):
     """How a service is spoken to (`targetPrefix` and `jsonVersion` of its service model)."""
@@ -41,6 +43,7 @@ class JsonCall:
     region: str
     # On the event loop's clock. None: the caller set no deadline.
     deadline: float | None = None
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

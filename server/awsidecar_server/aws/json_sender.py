@@ -19,11 +19,13 @@ from awsidecar_server.aws.http import HttpAnswer, HttpFailure
 from awsidecar_server.aws.idempotency import nature_of
 from awsidecar_server.aws.json_calls import JSON_SERVICES, JsonCall, JsonReply, resource_of
 from awsidecar_server.aws.json_errors import is_intact, read_error
-from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, RetryPolicy, Stage, is_ambiguous
+from awsidecar_server.aws.measurement import Measured
+from awsidecar_server.aws.progress import Progress
+from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, RetryPolicy, Stage
 from awsidecar_server.aws.sigv4 import Signer
 from awsidecar_server.aws.wording import passable_request_id, without_secrets
 from awsidecar_server.config import AwsConfig
-from awsidecar_server.errors import AwsRejected, AwsUnreachable
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, DeadlineSpent
 from awsidecar_server.identity.credentials import Credentials
 from awsidecar_server.ops.telemetry import AwsMetrics, Telemetry
 from awsidecar_server.version import VERSION
@@ -39,15 +41,21 @@ _MESSAGES = {
 }
 
 
-# Makes the error of a call from its attempts, and whether one of them may have had an effect.
-ErrorMaker = Callable[[int, bool], AwsRejected | AwsUnreachable]
+# Makes the error of a call from what was sent.
+ErrorMaker = Callable[[Progress], AwsRejected | AwsUnreachable | DeadlineSpent]
 
 
 class Transport(Protocol):
     """Whoever takes a request to AWS, once; `http.HttpTransport` outside of tests."""
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, *, deadline: float | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        deadline: float | None = None,
+        on_sending: Callable[[], None] | None = None,
     ) -> HttpAnswer:
         """The answer, whatever its status; raises `HttpFailure`."""
 
@@ -88,13 +96,12 @@ class JsonSender:
     async def send(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
         """A call whose parameters and members are plain JSON: a `Carrier`."""
         body = orjson.dumps(call.parameters)
-        reply = await self.post(
-            JsonCall(call.service, call.operation, body, call.parameters, call.region), credentials
-        )
+        posted = JsonCall(call.service, call.operation, body, call.parameters, call.region, progress=call.progress)
+        reply = await self.post(posted, credentials)
         try:
             members = orjson.loads(reply.body)
         except ValueError as unreadable:
-            raise AwsUnreachable(_MESSAGES["bad_response"], cause="bad_response") from unreadable
+            raise _unreachable("bad_response", call.progress) from unreadable
         return AwsReply(members, reply.request_id, reply.attempts)
 
     async def post(self, call: JsonCall, credentials: Credentials | None) -> JsonReply:
@@ -103,66 +110,61 @@ class JsonSender:
         Without credentials the request is unsigned, which only the operations that AWS takes unsigned allow.
         """
         metrics: AwsMetrics = self._metrics(call.service, call.region, call.operation)
-        started, outcome = time.perf_counter(), "cancelled"
-        metrics.pool_in_use.inc()
-        try:
-            reply = await self._until_settled(call, credentials, metrics)
-            outcome = "ok"
-            return reply
-        except AwsRejected:
-            outcome = "rejected"
-            raise
-        except AwsUnreachable:
-            outcome = "unreachable"
-            raise
-        finally:
-            metrics.pool_in_use.dec()
-            metrics.finished(outcome, time.perf_counter() - started)
+        with Measured(metrics):
+            return await self._until_settled(call, credentials, metrics)
 
     async def _until_settled(
         self, call: JsonCall, credentials: Credentials | None, metrics: AwsMetrics
     ) -> JsonReply:
         name = resource_of(call.operation, call.members)
-        endpoint = self._endpoints.resolve(
-            call.service,
-            call.region,
-            is_search=call.operation == "SearchVectors",
-            account_id=credentials.account_id if credentials else None,
-            resource_arns=(name,),
-        )
+        endpoint = self._endpoint(call, credentials, name)
         # What AWS throttles as one: the host stands for region and account, and of a shard iterator its stream.
         resource = endpoint.host, name.partition("|")[0][:_LONGEST_NAME]
         nature = partial(nature_of, call.operation, lambda: call.members)
-        invocation_id, retry, ambiguous, corrected, attempt = next(self._invocation_ids), None, False, False, 0
+        progress, retry, corrected, attempt = call.progress, None, False, 0
+        invocation_id = next(self._invocation_ids)
         while True:
             attempt += 1
+            progress.begin(nature)
             metrics.attempts.inc()
             offset = self._skew.offset_seconds(endpoint.host)
             headers = self._headers(call, endpoint, credentials, invocation_id, attempt, offset)
             sent_at, lost = self._now(), None
             try:
-                answer = await self._transport.post(endpoint.url, headers, call.body, deadline=call.deadline)
+                answer = await self._transport.post(
+                    endpoint.url, headers, call.body, deadline=call.deadline, on_sending=progress.sent
+                )
             except HttpFailure as failed:
                 lost, failure = failed, Failure(failed.stage)
                 error: ErrorMaker = partial(_unreachable, failed.cause)
+                progress.failed(failure)
             else:
                 if answer.status == 200 and is_intact(answer.body, answer.headers.get("x-amz-crc32")):
                     self._policy.succeeded(resource, retry)
-                    return JsonReply(answer.body, _request_id(answer), attempt)
+                    return JsonReply(answer.body, _request_id(answer), progress.attempts)
                 failure, error = _refusal(call, credentials, answer)
+                progress.failed(failure)
                 if not corrected and self._corrects_clock(endpoint, failure, answer, sent_at, offset):
                     corrected = True
                     continue
             if failure.code in THROTTLING:
                 metrics.throttles.inc()
-            ambiguous = ambiguous or is_ambiguous(nature, failure)
             decision = self._policy.failed(
                 failure, attempt=attempt, nature=nature, resource=resource, deadline=call.deadline
             )
             if isinstance(decision, GiveUp):
-                raise error(attempt, ambiguous) from lost
+                raise error(progress) from lost
             retry = decision
             await self._pause(decision.delay_seconds)
+
+    def _endpoint(self, call: JsonCall, credentials: Credentials | None, resource: str) -> Endpoint:
+        return self._endpoints.resolve(
+            call.service,
+            call.region,
+            is_search=call.operation == "SearchVectors",
+            account_id=credentials.account_id if credentials else None,
+            resource_arns=(resource,),
+        )
 
     def _headers(
         self,
@@ -188,7 +190,8 @@ class JsonSender:
             )
         headers["User-Agent"] = _USER_AGENT
         headers["amz-sdk-invocation-id"] = invocation_id
-        headers["amz-sdk-request"] = f"attempt={attempt}; max={self._max_attempts}"
+        # The correction of the clock may make it one more.
+        headers["amz-sdk-request"] = f"attempt={attempt}; max={max(attempt, self._max_attempts)}"
         return headers
 
     def _corrects_clock(
@@ -221,7 +224,7 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
         return failure, partial(_unreachable, "bad_response")
     message = without_secrets(read.message, credentials) if credentials else read.message
 
-    def rejected(attempts: int, ambiguous: bool) -> AwsRejected:
+    def rejected(progress: Progress) -> AwsRejected:
         return AwsRejected(
             service=call.service,
             operation=call.operation,
@@ -229,13 +232,17 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
             message=message,
             request_id=_request_id(answer),
             http_status=answer.status,
-            attempts=attempts,
-            ambiguous=ambiguous,
+            attempts=progress.attempts,
+            ambiguous=progress.is_ambiguous,
             members=read.members,
         )
 
     return failure, rejected
 
 
-def _unreachable(cause: str, attempts: int, ambiguous: bool) -> AwsUnreachable:
-    return AwsUnreachable(_MESSAGES[cause], cause=cause, attempts=attempts, ambiguous=ambiguous)
+def _unreachable(cause: str, progress: Progress) -> AwsUnreachable | DeadlineSpent:
+    if cause == "deadline":
+        return DeadlineSpent()
+    return AwsUnreachable(
+        _MESSAGES[cause], cause=cause, attempts=progress.attempts, ambiguous=progress.is_ambiguous
+    )

@@ -38,11 +38,6 @@ class Lane:
         except AwsRejected as rejected:
             if rejected.code not in EXPIRED or isinstance(caller, SessionCaller):
                 raise
-            first = rejected
-        # The attempt that AWS called expired did nothing; those before it were followed by one, so they may be repeated.
-        try:
-            return await send(await self._provider.renew(caller, credentials))
-        except AwsRejected as rejected:
-            rejected.attempts += first.attempts
-            rejected.ambiguous = rejected.ambiguous or first.ambiguous
-            raise
+        # Sending again is safe for every operation: AWS has turned down the last attempt, and would not have got it
+        # if one before it forbade another. What was sent so far is remembered with the call (`progress`).
+        return await send(await self._provider.renew(caller, credentials))

@@ -23,7 +23,6 @@ THROTTLING = frozenset(
         "BandwidthLimitExceeded",
         "EC2ThrottledException",
         "LimitExceededException",
-        "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -36,7 +35,14 @@ THROTTLING = frozenset(
         "TransactionInProgressException",
     }
 )
-_TRANSIENT_CODES = frozenset({"ReplicatedWriteConflictException", "RequestTimeout", "RequestTimeoutException"})
+_TRANSIENT_CODES = frozenset(
+    {
+        "PriorRequestNotComplete",
+        "ReplicatedWriteConflictException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+    }
+)
 _TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 _TOO_MANY_REQUESTS = 429
 

@@ -167,6 +167,13 @@ class AwsConfig:
         "longest wait between bytes of an answer",
         example="60",
     )
+    attempt_timeout_seconds: float = setting(
+        "AWSIDECAR_AWS_ATTEMPT_TIMEOUT_SECONDS",
+        read.seconds(0.05, 3600),
+        120.0,
+        "longest time of one request and its whole answer, whatever the caller's deadline",
+        example="120",
+    )
     account_id_endpoint_mode: str = setting(
         "AWS_ACCOUNT_ID_ENDPOINT_MODE",
         read.one_of("preferred", "disabled", "required"),

@@ -87,7 +87,7 @@ class Telemetry:
     def _define_aws_metrics(self, r: CollectorRegistry) -> None:
         self.aws_seconds = Histogram(
             "awsidecar_aws_call_duration_seconds",
-            "Time of an AWS call with all its attempts, by outcome (ok, rejected, unreachable, cancelled)",
+            "Time of an AWS call with all its attempts, by outcome (ok, rejected, unreachable, cancelled, invalid, failed)",
             ["aws_service", "operation", "outcome"],
             buckets=_LATENCY_BUCKETS,
             registry=r,

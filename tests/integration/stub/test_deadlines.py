@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
 from tests.integration.stub.conftest import Start
-from tests.integration.stub.sidecar import Sidecar
+from tests.integration.stub.sidecar import Sidecar, refusal_of
 from tests.integration.stub_aws import StubAws, held, refused
 
 from awsidecar.dynamodb.v1 import items_pb2
@@ -15,6 +16,7 @@ from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+PUT = items_pb2.PutItemRequest(table_name="users", item={"id": AttributeValue(s="ann")})
 GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="ann")})
 
 
@@ -72,3 +74,17 @@ async def test_cancelled_calls_leave_the_others_alone(sidecar: Sidecar, aws: Stu
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(outcome, asyncio.CancelledError) for outcome in outcomes] == [True, False] * 10
     assert all(isinstance(outcome, items_pb2.GetItemResponse) for outcome in outcomes[1::2])
+
+
+@pytest.mark.parametrize(("request_", "told"), [(PUT, {"ambiguous": "true"}), (GET, {})], ids=["write", "read"])
+async def test_caller_is_told_what_was_on_its_way_when_the_deadline_passed(
+    sidecar: Sidecar, aws: StubAws, request_: Any, told: dict[str, str]
+) -> None:
+    operation = type(request_).__name__.removesuffix("Request")
+    ask = getattr(sidecar.dynamodb, operation)
+    aws.on(operation, held())
+    refusal = await refusal_of(ask(request_, timeout=0.5))
+    while not refusal.status.details:  # on a busy machine, the client may be the first to end the call
+        refusal = await refusal_of(ask(request_, timeout=0.5))
+    assert refusal.reason == "DEADLINE_SPENT"
+    assert refusal.metadata == {"operation": operation, "attempts": "1", **told}

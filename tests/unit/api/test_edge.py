@@ -8,16 +8,17 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
 from awsidecar_server.api.admission import Admission
 from awsidecar_server.api.calls import Handler, Reply, Request, Streamed, Streaming, Upload
 from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
+from awsidecar_server.aws.idempotency import Nature
 from awsidecar_server.config import ListenConfig
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, rpcs
-from awsidecar_server.errors import LimitReached
+from awsidecar_server.errors import AwsRejected, CredentialsUnavailable, LimitReached
 from awsidecar_server.ops.telemetry import Telemetry
 
 WHO_AM_I = next(rpc for rpc in rpcs(CREDENTIALS_SERVICE) if rpc.method == "WhoAmI")
@@ -94,6 +95,66 @@ async def test_deadline_ends_the_work(time_remaining: float) -> None:
     assert context.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert ended
     assert (counted(telemetry, "DEADLINE_EXCEEDED"), in_flight(telemetry)) == (1, 0)
+
+
+def told(context: FakeContext) -> dict[str, str]:
+    """The metadata of the one ErrorInfo."""
+    status = status_pb2.Status.FromString(context.trailers["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return dict(info.metadata)
+
+
+async def test_deadline_that_cuts_a_write_on_its_way_says_so() -> None:
+    async def hang(request: Request) -> Reply:
+        request.progress.begin(lambda: Nature.REPEATABLE)
+        request.progress.sent()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    context = FakeContext(0.01)
+    with pytest.raises(Aborted):
+        await serve(hang, Telemetry(), context)
+    assert told(context) == {"operation": "WhoAmI", "attempts": "1", "ambiguous": "true"}
+    assert context.trailers["x-awsidecar-attempts"] == "1"
+    assert context.trailers["grpc-retry-pushback-ms"] == "-1"
+
+
+async def test_deadline_that_passes_before_anything_is_sent_says_nothing_of_it() -> None:
+    async def hang(request: Request) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    context = FakeContext(0.01)
+    with pytest.raises(Aborted):
+        await serve(hang, Telemetry(), context)
+    assert told(context) == {"operation": "WhoAmI"}
+    assert not {"x-awsidecar-attempts", "grpc-retry-pushback-ms"} & set(context.trailers)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        CredentialsUnavailable("no", tier="cognito"),
+        LimitReached("the reply is too large", reason="MESSAGE_TOO_LARGE"),
+        AwsRejected("dynamodb", "PutItem", "AccessDeniedException", ""),
+        KeyError("a defect"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_failure_of_any_kind_tells_of_the_write_before_it(failure: Exception) -> None:
+    """The renewal of credentials, for example, may fail after an attempt that went unanswered."""
+
+    async def fail(request: Request) -> Reply:
+        for _ in range(2):
+            request.progress.begin(lambda: Nature.REPEATABLE)
+            request.progress.sent()
+        raise failure
+
+    context = FakeContext()
+    with pytest.raises(Aborted):
+        await serve(fail, Telemetry(), context)
+    assert (told(context)["attempts"], told(context)["ambiguous"]) == ("2", "true")
 
 
 @pytest.mark.parametrize("defect", [TimeoutError("canary"), KeyError("canary"), StopAsyncIteration("canary")])
@@ -282,3 +343,19 @@ async def test_exchange_reads_its_caller_message_by_message_and_refuses_one_that
     with pytest.raises(Aborted):
         await streams.serve(requests(), context)
     assert (context.written, context.code) == (["read"], grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+@pytest.mark.parametrize(("remaining", "given"), [(10.0, 9.98), (0.1, 0.09), (None, None)])
+async def test_work_ends_before_the_deadline_by_as_much_as_the_answer_takes(
+    remaining: float | None, given: float | None
+) -> None:
+    """A client that ends the call itself learns nothing."""
+    seen: list[float | None] = []
+
+    async def answer(request: Request) -> Reply:
+        now = asyncio.get_running_loop().time()
+        seen.append(None if request.deadline is None else request.deadline - now)
+        return Reply(pb.WhoAmIResponse())
+
+    await serve(answer, Telemetry(), FakeContext(remaining))
+    assert seen == [given if given is None else pytest.approx(given, abs=0.008)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Awaitable, Callable
@@ -14,16 +16,18 @@ from awsidecar.dynamodb.v1 import items_pb2, transactions_pb2
 from awsidecar_server.api.calls import Reply, Request
 from awsidecar_server.api.operations import aws_handler
 from awsidecar_server.aws.call import AwsCall, AwsReply
+from awsidecar_server.aws.idempotency import nature_of
 from awsidecar_server.aws.json_calls import JsonCall, JsonReply
 from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.config import IdentityConfig
 from awsidecar_server.contract import Rpc, aws_rpcs
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, CredentialsUnavailable, InvalidRequest
 from awsidecar_server.identity.credentials import Caller, Credentials, ServiceAccountCaller
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.identity.sessions import SessionStore
-from awsidecar_server.operations import JsonOperation, Operation, SdkOperation
+from awsidecar_server.operations import JsonOperation, Operation, Scope, SdkOperation
 
 ReplyT = TypeVar("ReplyT")
 
@@ -59,15 +63,22 @@ class FakeSender(JsonSender):
 
     async def post(self, call: JsonCall, credentials: Credentials | None) -> JsonReply:
         self.posted.append(call)
+        self._send_twice(call.progress, call.operation, call.members)
         answer = self._given()
         return JsonReply(answer if isinstance(answer, bytes) else json.dumps(answer).encode(), "REQ", 2)
 
     async def send(self, call: AwsCall, credentials: Credentials | None) -> AwsReply:
         self.sent.append(call)
+        self._send_twice(call.progress, call.operation, call.parameters)
         return AwsReply(self._given(), "REQ", 2)
 
+    def _send_twice(self, progress: Progress, operation: str, members: Any) -> None:
+        for _ in range(2):
+            progress.begin(lambda: nature_of(operation, lambda: members))
+            progress.sent()
+
     def _given(self) -> Any:
-        if isinstance(self._answer, Exception):
+        if isinstance(self._answer, BaseException):
             raise self._answer
         return self._answer
 
@@ -84,10 +95,11 @@ async def ask(
     lane: FakeLane | None = None,
     deadline: float | None = None,
     size: int = 1,
+    progress: Progress | None = None,
 ) -> Reply:
     rpc = next(one for one in RPCS.values() if one.request is message.DESCRIPTOR)
     handler = aws_handler(way(rpc, lane or FakeLane(), sender), Gate(None, SessionStore(IdentityConfig())))
-    return await handler(Request(message, (), "us-east-1", deadline, size))
+    return await handler(Request(message, (), "us-east-1", deadline, size, progress or Progress()))
 
 
 def get_item() -> items_pb2.GetItemRequest:
@@ -158,6 +170,39 @@ async def test_write_whose_answer_is_none_of_the_operation_may_have_happened() -
     with pytest.raises(AwsUnreachable) as unreadable:
         await ask(JsonOperation, FakeSender(b"<html>"), transact())
     assert unreadable.value.metadata == {"cause": "bad_response", "attempts": "2", "ambiguous": "true"}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "failure",
+    [
+        asyncio.CancelledError(),
+        CredentialsUnavailable("the renewal failed", tier="cognito"),
+        KeyError("a defect"),
+        None,
+    ],
+    ids=["cut", "not renewed", "defect", "answered"],
+)
+async def test_progress_of_a_request_is_that_of_its_call_however_it_ends(
+    way: Way, failure: BaseException | None
+) -> None:
+    """An answer to a write may still be lost at the edge."""
+    write, read = Progress(), Progress()
+    for message, progress in ((transact(), write), (get_item(), read)):
+        with contextlib.suppress(asyncio.CancelledError, CredentialsUnavailable, KeyError):
+            await ask(way, FakeSender({} if failure is None else failure), message, progress=progress)
+    assert (write.attempts, write.is_ambiguous) == (2, True)
+    assert (read.attempts, read.is_ambiguous) == (2, False)
+
+
+@BOTH
+async def test_calls_of_one_request_do_not_share_their_progress(way: Way) -> None:
+    """What one has written is no doubt about another."""
+    scope = Scope(ServiceAccountCaller(), "us-east-1")
+    write = await way(RPCS["TransactWriteItems"], FakeLane(), FakeSender({})).perform(transact(), scope, 1)
+    read = await way(RPCS["GetItem"], FakeLane(), FakeSender()).perform(get_item(), scope, 1)
+    assert (write.progress.is_ambiguous, read.progress.is_ambiguous) == (True, False)
+    assert (scope.progress.attempts, scope.progress.is_ambiguous) == (0, False)
 
 
 async def test_token_is_made_where_the_caller_left_it_out_and_another_for_each_call() -> None:

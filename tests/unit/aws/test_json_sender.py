@@ -19,8 +19,10 @@ from tests.unit.aws.fakes import credentials
 from tests.unit.aws.stub import Answer, StubAws
 from tests.unit.aws.transport import (
     GARBLED,
+    LATE,
     LOST,
     SILENT,
+    TOO_LATE,
     UNSENT,
     FakeTransport,
     Posted,
@@ -33,9 +35,10 @@ from awsidecar_server.aws.call import AwsCall
 from awsidecar_server.aws.http import HttpAnswer, HttpTransport
 from awsidecar_server.aws.json_calls import JsonCall, JsonReply
 from awsidecar_server.aws.json_sender import JsonSender
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.aws.retries import RetryPolicy, RetryQuota
 from awsidecar_server.config import AwsConfig
-from awsidecar_server.errors import AwsRejected, AwsUnreachable
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, DeadlineSpent, InvalidRequest
 from awsidecar_server.identity.credentials import Credentials
 from awsidecar_server.ops.telemetry import Telemetry
 from awsidecar_server.version import VERSION
@@ -67,8 +70,10 @@ ONCE: dict[str, dict[str, Any]] = {
 class Harness:
     """A sender whose time stands still, unless it pauses."""
 
-    def __init__(self, *script: Step, quota: RetryQuota | None = None, **config: Any) -> None:
-        self.transport = FakeTransport(*script)
+    def __init__(
+        self, *script: Step, quota: RetryQuota | None = None, connects: bool = True, **config: Any
+    ) -> None:
+        self.transport = FakeTransport(*script, connects=connects)
         self.telemetry = Telemetry()
         self.pauses: list[float] = []
         self.time = 0.0
@@ -94,9 +99,11 @@ class Harness:
         signed_by: Credentials | None = ANN,
         service: str = "dynamodb",
         deadline: float | None = None,
+        progress: Progress | None = None,
     ) -> JsonReply:
         given = {"TableName": "films"} if members is None else members
-        call = JsonCall(service, operation, json.dumps(given).encode(), given, REGION, deadline)
+        body = json.dumps(given).encode()
+        call = JsonCall(service, operation, body, given, REGION, deadline, progress or Progress())
         return await self.sender.post(call, signed_by)
 
     async def rejection(self, operation: str = "GetItem", members: Any = None, **call: Any) -> AwsRejected:
@@ -357,6 +364,65 @@ class TestAmbiguousWrites:
         assert failed.metadata == {"cause": "connection_lost", "attempts": "4"}
 
 
+class TestProgress:
+    """What the caller of a write is told when the call is cut."""
+
+    PUT = REPEATABLE["PutItem"]
+
+    async def cut(self, harness: Harness, operation: str = "PutItem") -> Progress:
+        """Ends the call as a deadline does, when its last request is on its way."""
+        progress = Progress()
+        calling = asyncio.create_task(harness.post(operation, self.PUT, progress=progress))
+        await harness.transport.asked.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        return progress
+
+    async def test_write_that_is_cut_on_its_way_may_have_happened(self) -> None:
+        progress = await self.cut(Harness())
+        assert (progress.attempts, progress.is_ambiguous) == (1, True)
+
+    async def test_write_that_is_cut_before_it_is_sent_has_not_happened(self) -> None:
+        progress = await self.cut(Harness(connects=False))
+        assert (progress.attempts, progress.is_ambiguous) == (1, False)
+
+    async def test_read_that_is_cut_is_nothing_to_wonder_about(self) -> None:
+        progress = await self.cut(Harness(), "GetItem")
+        assert (progress.attempts, progress.is_ambiguous) == (1, False)
+
+    @pytest.mark.parametrize(("before", "ambiguous"), [(BUSY, True), (LOST, True), (THROTTLED, False)])
+    async def test_write_that_is_cut_in_a_pause_may_have_happened_before(
+        self, before: Step, ambiguous: bool
+    ) -> None:
+        harness, pausing, progress = Harness(before), asyncio.Event(), Progress()
+
+        async def never(_: float) -> None:
+            pausing.set()
+            await asyncio.Event().wait()
+
+        harness.sender._pause = never
+        calling = asyncio.create_task(harness.post("PutItem", self.PUT, progress=progress))
+        await pausing.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert (progress.attempts, progress.is_ambiguous) == (1, ambiguous)
+
+    async def test_write_that_was_carried_out_has_happened_whatever_becomes_of_the_answer(self) -> None:
+        progress = Progress()
+        await Harness(OK).post("PutItem", self.PUT, progress=progress)
+        assert (progress.attempts, progress.is_ambiguous) == (1, True)
+
+    @pytest.mark.parametrize(("failure", "ambiguous"), [(LATE, True), (TOO_LATE, False)])
+    async def test_deadline_that_the_transport_meets_is_the_callers(self, failure: Step, ambiguous: bool) -> None:
+        harness, progress = Harness(failure), Progress()
+        with pytest.raises(DeadlineSpent):
+            await harness.post("PutItem", self.PUT, deadline=0.0, progress=progress)
+        assert (progress.attempts, progress.is_ambiguous) == (1, ambiguous)
+        assert harness.metric("call_duration_seconds_count", outcome="cancelled", operation="PutItem") == 1
+
+
 class TestClock:
     """Our clock is at `NOW`; AWS's is an hour ahead."""
 
@@ -374,6 +440,12 @@ class TestClock:
         assert harness.pauses == []
         await harness.post()
         assert harness.posted[2].headers["X-Amz-Date"] == "20300102T040405Z"
+
+    async def test_correction_may_take_one_attempt_more_and_says_so(self) -> None:
+        harness = Harness(self.skewed(), OK, max_attempts=1)
+        await harness.post()
+        counted = [one.headers["amz-sdk-request"] for one in harness.posted]
+        assert counted == ["attempt=1; max=1", "attempt=2; max=2"]
 
     async def test_it_is_corrected_once_in_a_call(self) -> None:
         later = format_datetime(datetime.fromtimestamp(NOW + 2 * HOUR, UTC), usegmt=True)
@@ -477,6 +549,21 @@ class TestMetrics:
             await harness.post()
         assert harness.outcomes(outcome) == 1
         assert harness.outcomes("ok") is None
+
+    async def test_call_for_which_there_is_no_endpoint_is_counted_as_invalid(self) -> None:
+        harness = Harness(OK, account_id_endpoint_mode="required")
+        with pytest.raises(InvalidRequest):
+            await harness.post(signed_by=ANN)
+        assert (harness.outcomes("invalid"), harness.outcomes("cancelled")) == (1, None)
+
+    async def test_call_that_failed_by_a_defect_is_counted_as_failed(self) -> None:
+        def defect(_: Posted) -> HttpAnswer:
+            raise KeyError("ours")
+
+        harness = Harness(defect)
+        with pytest.raises(KeyError):
+            await harness.post()
+        assert (harness.outcomes("failed"), harness.outcomes("cancelled")) == (1, None)
 
     async def test_cancelled_call_ends_its_request(self) -> None:
         harness = Harness()

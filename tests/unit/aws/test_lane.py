@@ -15,10 +15,15 @@ from tests.unit.aws.fakes import (
     credentials,
     rejection,
 )
+from tests.unit.aws.transport import LOST, UNSENT, FakeTransport, Step, answer, refusal
 
+from awsidecar_server.aws.json_calls import JsonCall, JsonReply
+from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
-from awsidecar_server.errors import AwsRejected, CredentialsUnavailable
+from awsidecar_server.config import AwsConfig
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, CredentialsUnavailable
 from awsidecar_server.identity.credentials import Caller, Credentials
+from awsidecar_server.ops.telemetry import Telemetry
 
 
 def refusing(code: str, *, times: int = 1) -> Callable[[int], Awaitable[None]]:
@@ -104,19 +109,55 @@ async def test_cancellation_passes_through() -> None:
         await calling
 
 
-async def test_what_happened_before_the_renewal_is_told_with_what_happened_after_it() -> None:
+async def test_failure_to_renew_is_no_refusal_of_aws() -> None:
+    class Spent(FakeProvider):
+        async def renew(self, caller: Caller, spent: Credentials) -> Credentials:
+            raise CredentialsUnavailable("no", tier="cognito")
+
+    sender = FakeSender(refusing("ExpiredToken"))
+    with pytest.raises(CredentialsUnavailable):
+        await Lane(Spent()).call(COGNITO, partial(sender.send, call()))
+    assert len(sender.sent) == 1
+
+
+EXPIRED = refusal("ExpiredTokenException")
+PUT = {"TableName": "films", "Item": {"id": {"S": "1"}}}
+
+
+def posting(*script: Step) -> Callable[[], Awaitable[JsonReply]]:
+    """Sends a write through the lane."""
+
+    async def at_once(_: float) -> None:
+        return None
+
+    sender = JsonSender(AwsConfig(region="r"), FakeTransport(*script), Telemetry(), pause=at_once)
+    posted = JsonCall("dynamodb", "PutItem", b"{}", PUT, "eu-central-1")
+    return lambda: Lane(FakeProvider()).call(SERVICE_ACCOUNT, partial(sender.post, posted))
+
+
+@pytest.mark.parametrize("last", [refusal("AccessDeniedException"), refusal("ValidationException")])
+async def test_refusal_after_the_renewal_tells_what_happened_before_it(last: Step) -> None:
     """An attempt that went unanswered may have had its effect, whatever the renewed credentials are told."""
-    expired = AwsRejected("dynamodb", "PutItem", "ExpiredToken", "", attempts=2, ambiguous=True)
-    denied = AwsRejected("dynamodb", "PutItem", "AccessDeniedException", "")
-    failures = [expired, denied]
-
-    async def send(credentials: Credentials) -> None:
-        raise failures.pop(0)
-
+    send = posting(LOST, EXPIRED, last)
     with pytest.raises(AwsRejected) as refused:
-        await Lane(FakeProvider()).call(SERVICE_ACCOUNT, send)
-    assert (refused.value.code, refused.value.attempts, refused.value.ambiguous) == (
-        "AccessDeniedException",
-        3,
-        True,
-    )
+        await send()
+    assert (refused.value.attempts, refused.value.ambiguous) == (3, True)
+
+
+async def test_silence_after_the_renewal_tells_what_happened_before_it() -> None:
+    send = posting(LOST, EXPIRED, UNSENT)
+    with pytest.raises(AwsUnreachable) as unreachable:
+        await send()
+    assert unreachable.value.metadata == {"cause": "connect", "attempts": "6", "ambiguous": "true"}
+
+
+async def test_silence_after_a_plain_renewal_is_not_ambiguous() -> None:
+    send = posting(EXPIRED, UNSENT)
+    with pytest.raises(AwsUnreachable) as unreachable:
+        await send()
+    assert unreachable.value.metadata == {"cause": "connect", "attempts": "5"}
+
+
+async def test_success_after_the_renewal_counts_what_was_sent_before_it() -> None:
+    send = posting(LOST, EXPIRED, answer())
+    assert (await send()).attempts == 3

@@ -69,6 +69,7 @@ def delay_of(decision: Retry | GiveUp) -> float:
         *((Failure(Stage.REFUSED, "Whatever", status), Reason.TRANSIENT) for status in (500, 502, 503, 504)),
         (Failure(Stage.REFUSED, "ReplicatedWriteConflictException", 400), Reason.TRANSIENT),
         (Failure(Stage.REFUSED, "RequestTimeoutException", 408), Reason.TRANSIENT),
+        (Failure(Stage.REFUSED, "PriorRequestNotComplete", 400), Reason.TRANSIENT),
         (Failure(Stage.REFUSED, "429", 429), Reason.THROTTLING),
         (Failure(Stage.REFUSED, "SlowDown", 503), Reason.THROTTLING),
         (INVALID, None),

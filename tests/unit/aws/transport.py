@@ -26,10 +26,14 @@ Step = HttpAnswer | HttpFailure | Callable[[Posted], HttpAnswer]
 
 
 class FakeTransport:
-    """Takes each step of its script in turn, and the last one from then on; without a script it never answers."""
+    """Takes each step of its script in turn, and the last one from then on; without a script it never answers.
 
-    def __init__(self, *script: Step) -> None:
+    When it does not connect, nothing is ever sent.
+    """
+
+    def __init__(self, *script: Step, connects: bool = True) -> None:
         self._script = list(script)
+        self._connects = connects
         self.posted: list[Posted] = []
         self.asked = asyncio.Event()
         self.cancelled = 0
@@ -38,11 +42,21 @@ class FakeTransport:
         return "<FakeTransport>"
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, *, deadline: float | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        deadline: float | None = None,
+        on_sending: Callable[[], None] | None = None,
     ) -> HttpAnswer:
         posted = Posted(url, dict(headers), body, deadline)
         self.posted.append(posted)
         self.asked.set()
+        if not self._connects:
+            await self._never()
+        if on_sending is not None:
+            on_sending()
         if not self._script:
             await self._never()
         step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
@@ -72,5 +86,7 @@ def refusal(code: str, message: str = "no", status: int = 400, **headers: str) -
 
 UNSENT = HttpFailure(Stage.UNSENT, "connect", "refused")
 LOST = HttpFailure(Stage.UNANSWERED, "connection_lost", "reset")
+LATE = HttpFailure(Stage.UNANSWERED, "deadline", "the caller's")
+TOO_LATE = HttpFailure(Stage.UNSENT, "deadline", "the caller's")
 SILENT = HttpFailure(Stage.UNANSWERED, "timeout", "silence")
 GARBLED = HttpFailure(Stage.UNREADABLE, "bad_response", "no HTTP")

@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 from typing import cast
 
-from awsidecar_server.aws.http.messages import AnswerReader, HttpAnswer, HttpFailure
+from awsidecar_server.aws.http.messages import AnswerReader, Cause, HttpAnswer, HttpFailure
 from awsidecar_server.aws.retries import Stage
 
 # One buffer is cheaper up to here; beyond, the body is not copied once more.
@@ -30,7 +30,8 @@ class HttpConnection(asyncio.Protocol):
         # When bytes came last, what they may be apart, and when the exchange must be over: on the loop's clock.
         self._heard = 0.0
         self._read_timeout = 0.0
-        self._deadline: float | None = None
+        self._end: float | None = None
+        self._end_cause: Cause = "timeout"
         # The timer outlives the exchange it was set for, and serves the next one: most of them need no other.
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -65,17 +66,25 @@ class HttpConnection(asyncio.Protocol):
         body: bytes = b"",
         *,
         read_timeout: float,
+        total_timeout: float | None = None,
         deadline: float | None = None,
         to_connect: bool = False,
     ) -> HttpAnswer:
-        """Sends a request and takes its answer. From then on, AWS may have got the request."""
+        """Sends a request and takes its answer. From then on, AWS may have got the request.
+
+        The answer must be complete after `total_timeout` and at `deadline`, on the loop's clock; and its bytes come no
+        further apart than `read_timeout`.
+        """
         transport, now = self.transport, self._loop.time()
         if deadline is not None and now >= deadline:
-            raise HttpFailure(Stage.UNSENT, "timeout", "the deadline passed before the request was sent")
+            raise HttpFailure(Stage.UNSENT, "deadline", "the deadline passed before the request was sent")
         self._reader = AnswerReader(to_connect=to_connect)
         answer: asyncio.Future[HttpAnswer] = self._loop.create_future()
         self._answer = answer
-        self._heard, self._read_timeout, self._deadline = now, read_timeout, deadline
+        self._heard, self._read_timeout = now, read_timeout
+        self._end, self._end_cause = None if total_timeout is None else now + total_timeout, "timeout"
+        if deadline is not None and (self._end is None or deadline <= self._end):
+            self._end, self._end_cause = deadline, "deadline"
         self._watch()
         if len(body) <= _MAX_JOINED_BYTES:
             transport.write(head + body)
@@ -147,7 +156,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _due(self) -> float:
         quiet = self._heard + self._read_timeout
-        return quiet if self._deadline is None else min(quiet, self._deadline)
+        return quiet if self._end is None else min(quiet, self._end)
 
     def _watch(self) -> None:
         """Sees to a timer that goes off no later than the exchange is due."""
@@ -163,7 +172,9 @@ class HttpConnection(asyncio.Protocol):
         self._timer = None
         if self._answer is None or self._answer.done():
             return
-        if self._loop.time() < self._due():
+        now = self._loop.time()
+        if now < self._due():
             self._watch()
         else:
-            self._fail(HttpFailure(Stage.UNANSWERED, "timeout", "the answer did not come in time"))
+            cause: Cause = "timeout" if self._end is None or now < self._end else self._end_cause
+            self._fail(HttpFailure(Stage.UNANSWERED, cause, "the answer did not come in time"))

@@ -30,7 +30,8 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 _LENGTH = re.compile(r"[0-9]{1,12}", re.ASCII)
 _START = b"HTTP/1."
 
-Cause = Literal["connect", "timeout", "connection_lost", "bad_response"]
+# "deadline" is the caller's; "timeout" is ours.
+Cause = Literal["connect", "timeout", "deadline", "connection_lost", "bad_response"]
 
 
 class HttpFailure(Exception):

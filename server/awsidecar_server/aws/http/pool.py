@@ -137,7 +137,7 @@ class HttpPool:
             elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._give_back(waiter.result())
             if isinstance(gone, TimeoutError):
-                raise HttpFailure(Stage.UNSENT, "timeout", "no connection to AWS came free in time") from gone
+                raise HttpFailure(Stage.UNSENT, "deadline", "no connection to AWS came free in time") from gone
             raise
 
     async def _fill_place(self, deadline: float | None) -> HttpConnection:
@@ -147,7 +147,7 @@ class HttpPool:
         except BaseException as failure:
             self._give_back(None)
             if isinstance(failure, TimeoutError):
-                raise HttpFailure(Stage.UNSENT, "timeout", "AWS was not connected to in time") from failure
+                raise HttpFailure(Stage.UNSENT, "deadline", "AWS was not connected to in time") from failure
             raise
         self._opening -= 1
         if connection.closed.done():  # so soon that `_lost` did not know of it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -50,6 +50,7 @@ class HttpTransport:
         self._dialer = Dialer(config, Proxies(environment))
         self._pool_size = config.pool_size
         self._read_timeout = config.read_timeout_seconds
+        self._attempt_timeout = config.attempt_timeout_seconds
         self._routes: dict[Origin, _Route] = {}
         self._is_closed = False
 
@@ -64,11 +65,18 @@ class HttpTransport:
         return Connections(sum(one.in_use for one in each), sum(one.idle for one in each))
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, *, deadline: float | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        deadline: float | None = None,
+        on_sending: Callable[[], None] | None = None,
     ) -> HttpAnswer:
         """Sends one request, once, and takes its answer, whatever the status. The headers include `Host`.
 
-        Raises `HttpFailure`. `deadline` is on the event loop's clock. Cancelling closes the connection.
+        Raises `HttpFailure`. `deadline` is on the event loop's clock. `on_sending` is called when a connection is
+        there, before the first byte leaves. Cancelling closes the connection.
         """
         origin, path = _target(url)
         route = self._routes.get(origin) or self._open_route(origin)
@@ -78,7 +86,15 @@ class HttpTransport:
         pool = route.pool
         connection = await pool.acquire(deadline)
         try:
-            return await connection.exchange(head, body, read_timeout=self._read_timeout, deadline=deadline)
+            if on_sending is not None:
+                on_sending()
+            return await connection.exchange(
+                head,
+                body,
+                read_timeout=self._read_timeout,
+                total_timeout=self._attempt_timeout,
+                deadline=deadline,
+            )
         finally:
             pool.release(connection)
 

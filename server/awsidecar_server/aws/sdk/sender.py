@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from typing import Any
 
 from awsidecar_server.aws.call import AwsCall, AwsReply
+from awsidecar_server.aws.measurement import Measured
+from awsidecar_server.aws.sdk.attempts import with_call
 from awsidecar_server.aws.sdk.clients import ClientPool
 from awsidecar_server.aws.sdk.failures import from_sdk
 from awsidecar_server.aws.sdk.signing import with_identity
 from awsidecar_server.aws.wording import request_id_of, without_secrets
-from awsidecar_server.errors import AwsRejected, AwsUnreachable
+from awsidecar_server.errors import AwsRejected
 from awsidecar_server.identity.credentials import Credentials
 from awsidecar_server.ops.telemetry import AwsMetrics, Telemetry
 
@@ -30,26 +31,14 @@ class Sender:
         """
         client = await self._clients.client(call.service, call.region)
         metrics: AwsMetrics = self._metrics(call.service, call.region, call.operation)
-        started, outcome = time.perf_counter(), "cancelled"
-        metrics.pool_in_use.inc()
-        try:
-            reply = await _request(client, call, credentials)
-            outcome = "ok"
-            return reply
-        except AwsRejected:
-            outcome = "rejected"
-            raise
-        except AwsUnreachable:
-            outcome = "unreachable"
-            raise
-        finally:
-            metrics.pool_in_use.dec()
-            metrics.finished(outcome, time.perf_counter() - started)
+        with Measured(metrics):
+            return await _request(client, call, credentials)
 
 
 async def _request(client: Any, call: AwsCall, credentials: Credentials | None) -> AwsReply:
+    parameters = with_call(with_identity(call.parameters, credentials), call)
     try:
-        answer = await client._make_api_call(call.operation, with_identity(call.parameters, credentials))
+        answer = await client._make_api_call(call.operation, parameters)
     except Exception as failure:
         translated = from_sdk(failure, call)
         if translated is failure:
@@ -58,4 +47,5 @@ async def _request(client: Any, call: AwsCall, credentials: Credentials | None) 
             translated.message = without_secrets(translated.message, credentials)
         raise translated from failure
     metadata = answer.pop("ResponseMetadata", {})
-    return AwsReply(answer, request_id_of(metadata), int(metadata.get("RetryAttempts", 0)) + 1)
+    attempts = call.progress.attempts or int(metadata.get("RetryAttempts", 0)) + 1
+    return AwsReply(answer, request_id_of(metadata), attempts)

@@ -204,7 +204,7 @@ async def test_a_deadline_that_has_passed_is_not_sent() -> None:
     async with serving(answer_all) as peer, transporting() as transport:
         await transport.post(peer.url, HEADERS, b"{}")
         past = asyncio.get_running_loop().time() - 1
-        assert await failure_of(transport, peer.url, deadline=past) == (Stage.UNSENT, "timeout")
+        assert await failure_of(transport, peer.url, deadline=past) == (Stage.UNSENT, "deadline")
         assert transport.connections == (0, 1)
         await transport.post(peer.url, HEADERS, b"{}")
         assert (peer.connections, len(peer.requests)) == (1, 2)
@@ -219,7 +219,7 @@ async def test_who_waits_for_a_connection_until_the_deadline_is_not_sent() -> No
         busy = asyncio.create_task(transport.post(peer.url, HEADERS, b"{}"))
         await until(lambda: len(peer.requests) == 1)
         soon = asyncio.get_running_loop().time() + 0.02
-        assert await failure_of(transport, peer.url, deadline=soon) == (Stage.UNSENT, "timeout")
+        assert await failure_of(transport, peer.url, deadline=soon) == (Stage.UNSENT, "deadline")
         assert (transport.connections, len(peer.requests)) == ((1, 0), 1)
         busy.cancel()
 
@@ -314,6 +314,24 @@ async def test_an_answer_may_take_long_while_bytes_keep_coming() -> None:
         assert (await transport.post(peer.url, HEADERS, b"{}")).body == b"12345678"
 
 
+@pytest.mark.parametrize("late", [None, 60.0], ids=["no deadline", "late deadline"])
+async def test_an_answer_that_comes_byte_by_byte_without_end_times_out(late: float | None) -> None:
+    """Otherwise it would hold its place for ever."""
+
+    async def script(session: Session) -> None:
+        await session.request()
+        await session.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            await session.send(b"x")
+            await asyncio.sleep(0.01)
+
+    async with serving(script) as peer, transporting(attempt_timeout_seconds=0.2) as transport:
+        deadline = None if late is None else asyncio.get_running_loop().time() + late
+        async with asyncio.timeout(5):
+            assert await failure_of(transport, peer.url, deadline=deadline) == (Stage.UNANSWERED, "timeout")
+        await until(lambda: transport.connections == (0, 0))
+
+
 async def test_a_deadline_during_the_answer_times_out() -> None:
     async def script(session: Session) -> None:
         await session.request()
@@ -324,7 +342,7 @@ async def test_a_deadline_during_the_answer_times_out() -> None:
     async with serving(script) as peer, transporting() as transport:
         await transport.post(peer.url, HEADERS, b"{}")  # sets a timer that is due much later
         soon = asyncio.get_running_loop().time() + 0.03
-        assert await failure_of(transport, peer.url, deadline=soon) == (Stage.UNANSWERED, "timeout")
+        assert await failure_of(transport, peer.url, deadline=soon) == (Stage.UNANSWERED, "deadline")
 
 
 # Which connection is used again.

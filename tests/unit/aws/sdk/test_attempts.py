@@ -6,7 +6,8 @@ from tests.unit.aws.stub import Answer, StubAws
 
 from awsidecar_server.aws.sdk.clients import ClientPool
 from awsidecar_server.aws.sdk.sender import Sender
-from awsidecar_server.errors import AwsRejected
+from awsidecar_server.config import AwsConfig
+from awsidecar_server.errors import AwsRejected, AwsUnreachable
 from awsidecar_server.ops.telemetry import Telemetry
 
 
@@ -28,3 +29,29 @@ async def test_every_request_and_every_throttling_is_counted(code: str, throttle
         await pool.aclose()
     assert counted(telemetry, "attempts") == len(stub.requests) == rejected.value.attempts
     assert counted(telemetry, "throttles") == throttles
+
+
+@pytest.mark.parametrize("operation", ["PutItem", "GetItem"])
+@pytest.mark.parametrize(
+    ("code", "is_without_effect"), [("ThrottlingException", True), ("InternalServerError", False)]
+)
+async def test_call_knows_what_was_sent_and_whether_it_may_have_had_an_effect(
+    operation: str, code: str, is_without_effect: bool
+) -> None:
+    asked = call(operation, TableName="films")
+    async with StubAws(lambda _: Answer({"__type": code}, 400 if is_without_effect else 500)) as stub:
+        pool = ClientPool(stub.config(max_attempts=2), Telemetry())
+        with pytest.raises(AwsRejected):
+            await Sender(pool, Telemetry()).send(asked, credentials("ANN"))
+        await pool.aclose()
+    assert asked.progress.attempts == len(stub.requests) == 2
+    assert asked.progress.is_ambiguous is (operation == "PutItem" and not is_without_effect)
+
+
+async def test_write_that_never_left_has_not_happened() -> None:
+    asked = call("PutItem", TableName="films")
+    pool = ClientPool(AwsConfig(endpoint_url="http://127.0.0.1:1", max_attempts=2), Telemetry())
+    with pytest.raises(AwsUnreachable):
+        await Sender(pool, Telemetry()).send(asked, credentials("ANN"))
+    await pool.aclose()
+    assert (asked.progress.attempts, asked.progress.is_ambiguous) == (2, False)

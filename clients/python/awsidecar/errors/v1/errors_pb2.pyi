@@ -162,7 +162,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_AWS_UNREACHABLE: _ErrorReason.ValueType  # 15
     """AWS could not be reached, or its answer could not be read; `cause` says which: `connect`, `timeout`,
-    `connection_lost` or `bad_response`. `attempts`, where it is there, counts the requests that were sent; `ambiguous`
+    `connection_lost` or `bad_response`. `attempts`, where it is there, counts the requests that were begun; `ambiguous`
     is there, as `true`, when AWS may have carried out the write all the same. UNAVAILABLE.
 
     Example of an ErrorInfo:
@@ -172,13 +172,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "UpdateItem", "cause": "connection_lost", "attempts": "1", "ambiguous": "true" } }
     """
     ERROR_REASON_DEADLINE_SPENT: _ErrorReason.ValueType  # 16
-    """The caller's deadline passed while the sidecar was still at work. DEADLINE_EXCEEDED.
+    """The caller's deadline passed while the sidecar was still at work. `attempts`, where it is there, counts the requests
+    that were begun; `ambiguous` is there, as `true`, when a write was on its way, or carried out already.
+    DEADLINE_EXCEEDED.
 
     Example of an ErrorInfo:
 
         { "reason": "DEADLINE_SPENT",
           "domain": "awsidecar",
-          "metadata": { "operation": "Scan" } }
+          "metadata": { "operation": "UpdateItem", "attempts": "1", "ambiguous": "true" } }
     """
     ERROR_REASON_REGION_NOT_ALLOWED: _ErrorReason.ValueType  # 17
     """`x-awsidecar-region` names a region that the configuration does not allow. PERMISSION_DENIED.
@@ -203,6 +205,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
     is `awsidecar`, without the `ERROR_REASON_` prefix. When AWS refused, `domain` is AWS's own
     (`dynamodb.amazonaws.com`), and `reason` is AWS's error code in upper snake case.
+
+    With any reason, `metadata` has `attempts` when AWS was called before the refusal, and `ambiguous` when the call is a
+    write that AWS may have carried out.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -339,7 +344,7 @@ Example of an ErrorInfo:
 """
 ERROR_REASON_AWS_UNREACHABLE: ErrorReason.ValueType  # 15
 """AWS could not be reached, or its answer could not be read; `cause` says which: `connect`, `timeout`,
-`connection_lost` or `bad_response`. `attempts`, where it is there, counts the requests that were sent; `ambiguous`
+`connection_lost` or `bad_response`. `attempts`, where it is there, counts the requests that were begun; `ambiguous`
 is there, as `true`, when AWS may have carried out the write all the same. UNAVAILABLE.
 
 Example of an ErrorInfo:
@@ -349,13 +354,15 @@ Example of an ErrorInfo:
       "metadata": { "operation": "UpdateItem", "cause": "connection_lost", "attempts": "1", "ambiguous": "true" } }
 """
 ERROR_REASON_DEADLINE_SPENT: ErrorReason.ValueType  # 16
-"""The caller's deadline passed while the sidecar was still at work. DEADLINE_EXCEEDED.
+"""The caller's deadline passed while the sidecar was still at work. `attempts`, where it is there, counts the requests
+that were begun; `ambiguous` is there, as `true`, when a write was on its way, or carried out already.
+DEADLINE_EXCEEDED.
 
 Example of an ErrorInfo:
 
     { "reason": "DEADLINE_SPENT",
       "domain": "awsidecar",
-      "metadata": { "operation": "Scan" } }
+      "metadata": { "operation": "UpdateItem", "attempts": "1", "ambiguous": "true" } }
 """
 ERROR_REASON_REGION_NOT_ALLOWED: ErrorReason.ValueType  # 17
 """`x-awsidecar-region` names a region that the configuration does not allow. PERMISSION_DENIED.
