@@ -17,6 +17,7 @@ from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.api.operations import aws_handler
 from awsidecar_server.api.server import Server
+from awsidecar_server.api.waiters import waiter_handlers
 from awsidecar_server.aws.call import Carrier
 from awsidecar_server.aws.deferred import DeferredSdk
 from awsidecar_server.aws.directory import CognitoIdentity, SecurityTokens
@@ -25,6 +26,7 @@ from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
+from awsidecar_server.dynamodb.waiting import Waiting
 from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.cognito import CognitoExchange
@@ -83,7 +85,10 @@ class App:
         self.server = Server(config.listen, admission, Edge(admission, regions, telemetry))
         self.server.add_services(
             lambda rpc: aws_handler(operations[rpc.aws_operation], gate),
-            {f"{CREDENTIALS_SERVICE.full_name}/{name}": handler for name, handler in handlers.handlers().items()},
+            {
+                **{f"{CREDENTIALS_SERVICE.full_name}/{name}": one for name, one in handlers.handlers().items()},
+                **waiter_handlers(Waiting(operations), gate),
+            },
         )
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
 

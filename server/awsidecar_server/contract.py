@@ -11,11 +11,10 @@ from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar.dynamodb.v1 import dynamodb_service_pb2, streams_service_pb2
 from awsidecar.options.v1 import options_pb2
 
+DYNAMODB_SERVICE: ServiceDescriptor = dynamodb_service_pb2.DESCRIPTOR.services_by_name["DynamoDbService"]
+STREAMS_SERVICE: ServiceDescriptor = streams_service_pb2.DESCRIPTOR.services_by_name["DynamoDbStreamsService"]
 # The services with AWS's operations, which may have RPCs of the sidecar's own beside them.
-AWS_SERVICES: tuple[ServiceDescriptor, ...] = (
-    dynamodb_service_pb2.DESCRIPTOR.services_by_name["DynamoDbService"],
-    streams_service_pb2.DESCRIPTOR.services_by_name["DynamoDbStreamsService"],
-)
+AWS_SERVICES = (DYNAMODB_SERVICE, STREAMS_SERVICE)
 CREDENTIALS_SERVICE: ServiceDescriptor = credentials_pb2.DESCRIPTOR.services_by_name["CredentialsService"]
 SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE)
 

@@ -94,6 +94,23 @@ class DeadlineSpent(SidecarError):
         super().__init__("the deadline passed before AWS answered", reason="DEADLINE_SPENT")
 
 
+class StateUnreachable(SidecarError):
+    """What the caller waits for cannot come about any more; whoever brought it about must look at why.
+
+    `status` is the state instead. `code` and `message` are AWS's reasons, where it gives any.
+    """
+
+    def __init__(self, status: str, *, code: str = "", message: str = "") -> None:
+        reasons = {"failure_code": code, "failure_message": message}
+        given = {name: text for name, text in reasons.items() if text}
+        super().__init__(
+            f"the state is {status}, from where the wanted one cannot be reached",
+            reason="STATE_UNREACHABLE",
+            status=status,
+            **given,
+        )
+
+
 @dataclass(eq=False)  # compared and hashed as any exception is
 class AwsRejected(Exception):
     """AWS answered with an error: the caller, the account's owner or AWS must act.

@@ -84,6 +84,7 @@ _OWN_CODES: tuple[tuple[type[errors.SidecarError], StatusCode], ...] = (
     (errors.Forbidden, StatusCode.PERMISSION_DENIED),
     (errors.LimitReached, StatusCode.RESOURCE_EXHAUSTED),
     (errors.DeadlineSpent, StatusCode.DEADLINE_EXCEEDED),
+    (errors.StateUnreachable, StatusCode.FAILED_PRECONDITION),
     (errors.Unavailable, StatusCode.UNAVAILABLE),
 )
 

@@ -22,6 +22,7 @@ from awsidecar.dynamodb.v1 import tags_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_
 from awsidecar.dynamodb.v1 import time_to_live_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_time__to__live__pb2
 from awsidecar.dynamodb.v1 import transactions_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_transactions__pb2
 from awsidecar.dynamodb.v1 import vector_search_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2
+from awsidecar.dynamodb.v1 import waiters_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -139,6 +140,11 @@ class DynamoDbServiceStub:
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_tables__pb2.DescribeTableRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_tables__pb2.DescribeTableResponse.FromString,
                 _registered_method=True)
+        self.WaitForTable = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForTable',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTableRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTableResponse.FromString,
+                _registered_method=True)
         self.UpdateTable = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/UpdateTable',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_tables__pb2.UpdateTableRequest.SerializeToString,
@@ -174,6 +180,11 @@ class DynamoDbServiceStub:
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_time__to__live__pb2.DescribeTimeToLiveRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_time__to__live__pb2.DescribeTimeToLiveResponse.FromString,
                 _registered_method=True)
+        self.WaitForTimeToLive = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForTimeToLive',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTimeToLiveRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTimeToLiveResponse.FromString,
+                _registered_method=True)
         self.UpdateTableReplicaAutoScaling = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/UpdateTableReplicaAutoScaling',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_autoscaling__pb2.UpdateTableReplicaAutoScalingRequest.SerializeToString,
@@ -193,6 +204,11 @@ class DynamoDbServiceStub:
                 '/awsidecar.dynamodb.v1.DynamoDbService/DescribeBackup',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2.DescribeBackupRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2.DescribeBackupResponse.FromString,
+                _registered_method=True)
+        self.WaitForBackup = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForBackup',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForBackupRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForBackupResponse.FromString,
                 _registered_method=True)
         self.DeleteBackup = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/DeleteBackup',
@@ -234,6 +250,11 @@ class DynamoDbServiceStub:
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2.DescribeExportRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2.DescribeExportResponse.FromString,
                 _registered_method=True)
+        self.WaitForExport = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForExport',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForExportRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForExportResponse.FromString,
+                _registered_method=True)
         self.ListExports = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/ListExports',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2.ListExportsRequest.SerializeToString,
@@ -248,6 +269,11 @@ class DynamoDbServiceStub:
                 '/awsidecar.dynamodb.v1.DynamoDbService/DescribeImport',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_imports__pb2.DescribeImportRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_imports__pb2.DescribeImportResponse.FromString,
+                _registered_method=True)
+        self.WaitForImport = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForImport',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForImportRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForImportResponse.FromString,
                 _registered_method=True)
         self.ListImports = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/ListImports',
@@ -324,10 +350,20 @@ class DynamoDbServiceStub:
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_kinesis__destinations__pb2.DescribeKinesisStreamingDestinationRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_kinesis__destinations__pb2.DescribeKinesisStreamingDestinationResponse.FromString,
                 _registered_method=True)
+        self.WaitForKinesisStreamingDestination = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForKinesisStreamingDestination',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForKinesisStreamingDestinationRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForKinesisStreamingDestinationResponse.FromString,
+                _registered_method=True)
         self.DescribeContributorInsights = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/DescribeContributorInsights',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2.DescribeContributorInsightsRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2.DescribeContributorInsightsResponse.FromString,
+                _registered_method=True)
+        self.WaitForContributorInsights = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WaitForContributorInsights',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForContributorInsightsRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForContributorInsightsResponse.FromString,
                 _registered_method=True)
         self.ListContributorInsights = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/ListContributorInsights',
@@ -603,6 +639,18 @@ class DynamoDbServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitForTable(self, request, context):
+        """Waits until a table, and if asked its indexes, are `ACTIVE`, or until the table is gone.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        A table that AWS does not know yet is waited for during 30 seconds, as DescribeTable is eventually consistent;
+        then the call fails with ResourceNotFoundException (NOT_FOUND). It fails with STATE_UNREACHABLE
+        (FAILED_PRECONDITION) when a table that must become `ACTIVE` has gone or was archived.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateTable(self, request, context):
         """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
         cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
@@ -676,6 +724,16 @@ class DynamoDbServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitForTimeToLive(self, request, context):
+        """Waits until Time to Live of a table is `ENABLED`, or `DISABLED`.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateTableReplicaAutoScaling(self, request, context):
         """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
         Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
@@ -713,6 +771,17 @@ class DynamoDbServiceServicer:
         """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
         Fails with BackupNotFoundException (NOT_FOUND).
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitForBackup(self, request, context):
+        """Waits until a backup is `AVAILABLE`, or gone.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with BackupNotFoundException (NOT_FOUND) when AWS knows no such backup for 30 seconds, and with
+        STATE_UNREACHABLE (FAILED_PRECONDITION) when a backup that must become `AVAILABLE` was deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -807,6 +876,17 @@ class DynamoDbServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitForExport(self, request, context):
+        """Waits until an export to S3 is complete.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the export has
+        failed, and with ExportNotFoundException (NOT_FOUND) when AWS knows no such export for 30 seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListExports(self, request, context):
         """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
         Fails with LimitExceededException (RESOURCE_EXHAUSTED).
@@ -832,6 +912,17 @@ class DynamoDbServiceServicer:
         """Returns the state of an import.
         Fails with ImportNotFoundException (NOT_FOUND).
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitForImport(self, request, context):
+        """Waits until an import from S3 is complete.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the import has
+        failed or was cancelled, and with ImportNotFoundException (NOT_FOUND) when AWS knows no such import for 30 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -998,11 +1089,33 @@ class DynamoDbServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitForKinesisStreamingDestination(self, request, context):
+        """Waits until a Kinesis destination of a table is `ACTIVE`, or `DISABLED`.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION) when a destination that must become `ACTIVE` could not be enabled
+        or was disabled, and when the table has no such destination for 30 seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeContributorInsights(self, request, context):
         """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
         failed if it did.
         Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitForContributorInsights(self, request, context):
+        """Waits until Contributor Insights of a table or an index are `ENABLED`, or `DISABLED`.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when AWS could not
+        change them, and with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1179,6 +1292,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_tables__pb2.DescribeTableRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_tables__pb2.DescribeTableResponse.SerializeToString,
             ),
+            'WaitForTable': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForTable,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTableRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTableResponse.SerializeToString,
+            ),
             'UpdateTable': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateTable,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_tables__pb2.UpdateTableRequest.FromString,
@@ -1214,6 +1332,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_time__to__live__pb2.DescribeTimeToLiveRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_time__to__live__pb2.DescribeTimeToLiveResponse.SerializeToString,
             ),
+            'WaitForTimeToLive': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForTimeToLive,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTimeToLiveRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTimeToLiveResponse.SerializeToString,
+            ),
             'UpdateTableReplicaAutoScaling': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateTableReplicaAutoScaling,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_autoscaling__pb2.UpdateTableReplicaAutoScalingRequest.FromString,
@@ -1233,6 +1356,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     servicer.DescribeBackup,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2.DescribeBackupRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2.DescribeBackupResponse.SerializeToString,
+            ),
+            'WaitForBackup': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForBackup,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForBackupRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForBackupResponse.SerializeToString,
             ),
             'DeleteBackup': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteBackup,
@@ -1274,6 +1402,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2.DescribeExportRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2.DescribeExportResponse.SerializeToString,
             ),
+            'WaitForExport': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForExport,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForExportRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForExportResponse.SerializeToString,
+            ),
             'ListExports': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExports,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2.ListExportsRequest.FromString,
@@ -1288,6 +1421,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     servicer.DescribeImport,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_imports__pb2.DescribeImportRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_imports__pb2.DescribeImportResponse.SerializeToString,
+            ),
+            'WaitForImport': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForImport,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForImportRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForImportResponse.SerializeToString,
             ),
             'ListImports': grpc.unary_unary_rpc_method_handler(
                     servicer.ListImports,
@@ -1364,10 +1502,20 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_kinesis__destinations__pb2.DescribeKinesisStreamingDestinationRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_kinesis__destinations__pb2.DescribeKinesisStreamingDestinationResponse.SerializeToString,
             ),
+            'WaitForKinesisStreamingDestination': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForKinesisStreamingDestination,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForKinesisStreamingDestinationRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForKinesisStreamingDestinationResponse.SerializeToString,
+            ),
             'DescribeContributorInsights': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeContributorInsights,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2.DescribeContributorInsightsRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2.DescribeContributorInsightsResponse.SerializeToString,
+            ),
+            'WaitForContributorInsights': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitForContributorInsights,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForContributorInsightsRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForContributorInsightsResponse.SerializeToString,
             ),
             'ListContributorInsights': grpc.unary_unary_rpc_method_handler(
                     servicer.ListContributorInsights,
@@ -1860,6 +2008,33 @@ class DynamoDbService:
             _registered_method=True)
 
     @staticmethod
+    def WaitForTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForTable',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTableRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def UpdateTable(request,
             target,
             options=(),
@@ -2049,6 +2224,33 @@ class DynamoDbService:
             _registered_method=True)
 
     @staticmethod
+    def WaitForTimeToLive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForTimeToLive',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTimeToLiveRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForTimeToLiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def UpdateTableReplicaAutoScaling(request,
             target,
             options=(),
@@ -2146,6 +2348,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/DescribeBackup',
             awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2.DescribeBackupRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2.DescribeBackupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitForBackup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForBackup',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForBackupRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForBackupResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -2373,6 +2602,33 @@ class DynamoDbService:
             _registered_method=True)
 
     @staticmethod
+    def WaitForExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForExport',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForExportRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListExports(request,
             target,
             options=(),
@@ -2443,6 +2699,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/DescribeImport',
             awsidecar_dot_dynamodb_dot_v1_dot_imports__pb2.DescribeImportRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_imports__pb2.DescribeImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitForImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForImport',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForImportRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForImportResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -2859,6 +3142,33 @@ class DynamoDbService:
             _registered_method=True)
 
     @staticmethod
+    def WaitForKinesisStreamingDestination(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForKinesisStreamingDestination',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForKinesisStreamingDestinationRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForKinesisStreamingDestinationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DescribeContributorInsights(request,
             target,
             options=(),
@@ -2875,6 +3185,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/DescribeContributorInsights',
             awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2.DescribeContributorInsightsRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2.DescribeContributorInsightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitForContributorInsights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WaitForContributorInsights',
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForContributorInsightsRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2.WaitForContributorInsightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,7 @@ from awsidecar.dynamodb.v1 import tags_pb2 as _tags_pb2
 from awsidecar.dynamodb.v1 import time_to_live_pb2 as _time_to_live_pb2
 from awsidecar.dynamodb.v1 import transactions_pb2 as _transactions_pb2
 from awsidecar.dynamodb.v1 import vector_search_pb2 as _vector_search_pb2
+from awsidecar.dynamodb.v1 import waiters_pb2 as _waiters_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -216,6 +217,14 @@ class DynamoDbServiceStub:
     may fail with ResourceNotFoundException (NOT_FOUND), so try again after a few seconds.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
     """
+    WaitForTable: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForTableRequest, _waiters_pb2.WaitForTableResponse]
+    """Waits until a table, and if asked its indexes, are `ACTIVE`, or until the table is gone.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    A table that AWS does not know yet is waited for during 30 seconds, as DescribeTable is eventually consistent;
+    then the call fails with ResourceNotFoundException (NOT_FOUND). It fails with STATE_UNREACHABLE
+    (FAILED_PRECONDITION) when a table that must become `ACTIVE` has gone or was archived.
+    """
     UpdateTable: _grpc.UnaryUnaryMultiCallable[_tables_pb2.UpdateTableRequest, _tables_pb2.UpdateTableResponse]
     """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
     cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
@@ -261,6 +270,12 @@ class DynamoDbServiceStub:
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTimeToLive.html
     """
+    WaitForTimeToLive: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForTimeToLiveRequest, _waiters_pb2.WaitForTimeToLiveResponse]
+    """Waits until Time to Live of a table is `ENABLED`, or `DISABLED`.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
+    """
     UpdateTableReplicaAutoScaling: _grpc.UnaryUnaryMultiCallable[_autoscaling_pb2.UpdateTableReplicaAutoScalingRequest, _autoscaling_pb2.UpdateTableReplicaAutoScalingResponse]
     """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
     Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
@@ -286,6 +301,13 @@ class DynamoDbServiceStub:
     """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
     Fails with BackupNotFoundException (NOT_FOUND).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+    """
+    WaitForBackup: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForBackupRequest, _waiters_pb2.WaitForBackupResponse]
+    """Waits until a backup is `AVAILABLE`, or gone.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with BackupNotFoundException (NOT_FOUND) when AWS knows no such backup for 30 seconds, and with
+    STATE_UNREACHABLE (FAILED_PRECONDITION) when a backup that must become `AVAILABLE` was deleted.
     """
     DeleteBackup: _grpc.UnaryUnaryMultiCallable[_backups_pb2.DeleteBackupRequest, _backups_pb2.DeleteBackupResponse]
     """Deletes a backup. At most 10 calls a second.
@@ -344,6 +366,13 @@ class DynamoDbServiceStub:
     Fails with ExportNotFoundException (NOT_FOUND), or LimitExceededException (RESOURCE_EXHAUSTED).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeExport.html
     """
+    WaitForExport: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForExportRequest, _waiters_pb2.WaitForExportResponse]
+    """Waits until an export to S3 is complete.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the export has
+    failed, and with ExportNotFoundException (NOT_FOUND) when AWS knows no such export for 30 seconds.
+    """
     ListExports: _grpc.UnaryUnaryMultiCallable[_exports_pb2.ListExportsRequest, _exports_pb2.ListExportsResponse]
     """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
     Fails with LimitExceededException (RESOURCE_EXHAUSTED).
@@ -361,6 +390,13 @@ class DynamoDbServiceStub:
     """Returns the state of an import.
     Fails with ImportNotFoundException (NOT_FOUND).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+    """
+    WaitForImport: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForImportRequest, _waiters_pb2.WaitForImportResponse]
+    """Waits until an import from S3 is complete.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the import has
+    failed or was cancelled, and with ImportNotFoundException (NOT_FOUND) when AWS knows no such import for 30 seconds.
     """
     ListImports: _grpc.UnaryUnaryMultiCallable[_imports_pb2.ListImportsRequest, _imports_pb2.ListImportsResponse]
     """Lists the imports of the last 90 days, up to 25 a page.
@@ -463,11 +499,25 @@ class DynamoDbServiceStub:
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeKinesisStreamingDestination.html
     """
+    WaitForKinesisStreamingDestination: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForKinesisStreamingDestinationRequest, _waiters_pb2.WaitForKinesisStreamingDestinationResponse]
+    """Waits until a Kinesis destination of a table is `ACTIVE`, or `DISABLED`.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION) when a destination that must become `ACTIVE` could not be enabled
+    or was disabled, and when the table has no such destination for 30 seconds.
+    """
     DescribeContributorInsights: _grpc.UnaryUnaryMultiCallable[_contributor_insights_pb2.DescribeContributorInsightsRequest, _contributor_insights_pb2.DescribeContributorInsightsResponse]
     """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
     failed if it did.
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+    """
+    WaitForContributorInsights: _grpc.UnaryStreamMultiCallable[_waiters_pb2.WaitForContributorInsightsRequest, _waiters_pb2.WaitForContributorInsightsResponse]
+    """Waits until Contributor Insights of a table or an index are `ENABLED`, or `DISABLED`.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when AWS could not
+    change them, and with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
     """
     ListContributorInsights: _grpc.UnaryUnaryMultiCallable[_contributor_insights_pb2.ListContributorInsightsRequest, _contributor_insights_pb2.ListContributorInsightsResponse]
     """Lists the Contributor Insights state of tables and their global secondary indexes, a page at a time.
@@ -696,6 +746,14 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     may fail with ResourceNotFoundException (NOT_FOUND), so try again after a few seconds.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
     """
+    WaitForTable: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForTableRequest, _waiters_pb2.WaitForTableResponse]  # type: ignore[assignment]
+    """Waits until a table, and if asked its indexes, are `ACTIVE`, or until the table is gone.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    A table that AWS does not know yet is waited for during 30 seconds, as DescribeTable is eventually consistent;
+    then the call fails with ResourceNotFoundException (NOT_FOUND). It fails with STATE_UNREACHABLE
+    (FAILED_PRECONDITION) when a table that must become `ACTIVE` has gone or was archived.
+    """
     UpdateTable: _aio.UnaryUnaryMultiCallable[_tables_pb2.UpdateTableRequest, _tables_pb2.UpdateTableResponse]  # type: ignore[assignment]
     """Changes capacity, a global secondary index, the stream, replicas or other settings of a table. Kinds of change
     cannot be mixed freely: a call changes the throughput, or creates one index, or removes one.
@@ -741,6 +799,12 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTimeToLive.html
     """
+    WaitForTimeToLive: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForTimeToLiveRequest, _waiters_pb2.WaitForTimeToLiveResponse]  # type: ignore[assignment]
+    """Waits until Time to Live of a table is `ENABLED`, or `DISABLED`.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
+    """
     UpdateTableReplicaAutoScaling: _aio.UnaryUnaryMultiCallable[_autoscaling_pb2.UpdateTableReplicaAutoScalingRequest, _autoscaling_pb2.UpdateTableReplicaAutoScalingResponse]  # type: ignore[assignment]
     """Changes the auto scaling of a global table of the current version (2019.11.21), in all its Regions at once.
     Fails with ResourceInUseException (FAILED_PRECONDITION) while the table is being changed, with
@@ -766,6 +830,13 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
     Fails with BackupNotFoundException (NOT_FOUND).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+    """
+    WaitForBackup: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForBackupRequest, _waiters_pb2.WaitForBackupResponse]  # type: ignore[assignment]
+    """Waits until a backup is `AVAILABLE`, or gone.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with BackupNotFoundException (NOT_FOUND) when AWS knows no such backup for 30 seconds, and with
+    STATE_UNREACHABLE (FAILED_PRECONDITION) when a backup that must become `AVAILABLE` was deleted.
     """
     DeleteBackup: _aio.UnaryUnaryMultiCallable[_backups_pb2.DeleteBackupRequest, _backups_pb2.DeleteBackupResponse]  # type: ignore[assignment]
     """Deletes a backup. At most 10 calls a second.
@@ -824,6 +895,13 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     Fails with ExportNotFoundException (NOT_FOUND), or LimitExceededException (RESOURCE_EXHAUSTED).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeExport.html
     """
+    WaitForExport: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForExportRequest, _waiters_pb2.WaitForExportResponse]  # type: ignore[assignment]
+    """Waits until an export to S3 is complete.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the export has
+    failed, and with ExportNotFoundException (NOT_FOUND) when AWS knows no such export for 30 seconds.
+    """
     ListExports: _aio.UnaryUnaryMultiCallable[_exports_pb2.ListExportsRequest, _exports_pb2.ListExportsResponse]  # type: ignore[assignment]
     """Lists the exports of the last 90 days, up to 25 a page, in descending order of their ARNs.
     Fails with LimitExceededException (RESOURCE_EXHAUSTED).
@@ -841,6 +919,13 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     """Returns the state of an import.
     Fails with ImportNotFoundException (NOT_FOUND).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+    """
+    WaitForImport: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForImportRequest, _waiters_pb2.WaitForImportResponse]  # type: ignore[assignment]
+    """Waits until an import from S3 is complete.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the import has
+    failed or was cancelled, and with ImportNotFoundException (NOT_FOUND) when AWS knows no such import for 30 seconds.
     """
     ListImports: _aio.UnaryUnaryMultiCallable[_imports_pb2.ListImportsRequest, _imports_pb2.ListImportsResponse]  # type: ignore[assignment]
     """Lists the imports of the last 90 days, up to 25 a page.
@@ -943,11 +1028,25 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeKinesisStreamingDestination.html
     """
+    WaitForKinesisStreamingDestination: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForKinesisStreamingDestinationRequest, _waiters_pb2.WaitForKinesisStreamingDestinationResponse]  # type: ignore[assignment]
+    """Waits until a Kinesis destination of a table is `ACTIVE`, or `DISABLED`.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION) when a destination that must become `ACTIVE` could not be enabled
+    or was disabled, and when the table has no such destination for 30 seconds.
+    """
     DescribeContributorInsights: _aio.UnaryUnaryMultiCallable[_contributor_insights_pb2.DescribeContributorInsightsRequest, _contributor_insights_pb2.DescribeContributorInsightsResponse]  # type: ignore[assignment]
     """Returns whether CloudWatch Contributor Insights is on for a table or a global secondary index, and why it
     failed if it did.
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+    """
+    WaitForContributorInsights: _aio.UnaryStreamMultiCallable[_waiters_pb2.WaitForContributorInsightsRequest, _waiters_pb2.WaitForContributorInsightsResponse]  # type: ignore[assignment]
+    """Waits until Contributor Insights of a table or an index are `ENABLED`, or `DISABLED`.
+    Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+    last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+    Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when AWS could not
+    change them, and with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
     """
     ListContributorInsights: _aio.UnaryUnaryMultiCallable[_contributor_insights_pb2.ListContributorInsightsRequest, _contributor_insights_pb2.ListContributorInsightsResponse]  # type: ignore[assignment]
     """Lists the Contributor Insights state of tables and their global secondary indexes, a page at a time.
@@ -1271,6 +1370,20 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WaitForTable(
+        self,
+        request: _waiters_pb2.WaitForTableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForTableResponse], _abc.AsyncIterator[_waiters_pb2.WaitForTableResponse]]:
+        """Waits until a table, and if asked its indexes, are `ACTIVE`, or until the table is gone.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        A table that AWS does not know yet is waited for during 30 seconds, as DescribeTable is eventually consistent;
+        then the call fails with ResourceNotFoundException (NOT_FOUND). It fails with STATE_UNREACHABLE
+        (FAILED_PRECONDITION) when a table that must become `ACTIVE` has gone or was archived.
+        """
+
+    @_abc_1.abstractmethod
     def UpdateTable(
         self,
         request: _tables_pb2.UpdateTableRequest,
@@ -1358,6 +1471,18 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WaitForTimeToLive(
+        self,
+        request: _waiters_pb2.WaitForTimeToLiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForTimeToLiveResponse], _abc.AsyncIterator[_waiters_pb2.WaitForTimeToLiveResponse]]:
+        """Waits until Time to Live of a table is `ENABLED`, or `DISABLED`.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
+        """
+
+    @_abc_1.abstractmethod
     def UpdateTableReplicaAutoScaling(
         self,
         request: _autoscaling_pb2.UpdateTableReplicaAutoScalingRequest,
@@ -1405,6 +1530,19 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns a backup's details and those of the table it was made of. At most 10 calls a second.
         Fails with BackupNotFoundException (NOT_FOUND).
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeBackup.html
+        """
+
+    @_abc_1.abstractmethod
+    def WaitForBackup(
+        self,
+        request: _waiters_pb2.WaitForBackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForBackupResponse], _abc.AsyncIterator[_waiters_pb2.WaitForBackupResponse]]:
+        """Waits until a backup is `AVAILABLE`, or gone.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with BackupNotFoundException (NOT_FOUND) when AWS knows no such backup for 30 seconds, and with
+        STATE_UNREACHABLE (FAILED_PRECONDITION) when a backup that must become `AVAILABLE` was deleted.
         """
 
     @_abc_1.abstractmethod
@@ -1513,6 +1651,19 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WaitForExport(
+        self,
+        request: _waiters_pb2.WaitForExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForExportResponse], _abc.AsyncIterator[_waiters_pb2.WaitForExportResponse]]:
+        """Waits until an export to S3 is complete.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the export has
+        failed, and with ExportNotFoundException (NOT_FOUND) when AWS knows no such export for 30 seconds.
+        """
+
+    @_abc_1.abstractmethod
     def ListExports(
         self,
         request: _exports_pb2.ListExportsRequest,
@@ -1546,6 +1697,19 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the state of an import.
         Fails with ImportNotFoundException (NOT_FOUND).
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeImport.html
+        """
+
+    @_abc_1.abstractmethod
+    def WaitForImport(
+        self,
+        request: _waiters_pb2.WaitForImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForImportResponse], _abc.AsyncIterator[_waiters_pb2.WaitForImportResponse]]:
+        """Waits until an import from S3 is complete.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when the import has
+        failed or was cancelled, and with ImportNotFoundException (NOT_FOUND) when AWS knows no such import for 30 seconds.
         """
 
     @_abc_1.abstractmethod
@@ -1740,6 +1904,19 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WaitForKinesisStreamingDestination(
+        self,
+        request: _waiters_pb2.WaitForKinesisStreamingDestinationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForKinesisStreamingDestinationResponse], _abc.AsyncIterator[_waiters_pb2.WaitForKinesisStreamingDestinationResponse]]:
+        """Waits until a Kinesis destination of a table is `ACTIVE`, or `DISABLED`.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION) when a destination that must become `ACTIVE` could not be enabled
+        or was disabled, and when the table has no such destination for 30 seconds.
+        """
+
+    @_abc_1.abstractmethod
     def DescribeContributorInsights(
         self,
         request: _contributor_insights_pb2.DescribeContributorInsightsRequest,
@@ -1749,6 +1926,19 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         failed if it did.
         Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContributorInsights.html
+        """
+
+    @_abc_1.abstractmethod
+    def WaitForContributorInsights(
+        self,
+        request: _waiters_pb2.WaitForContributorInsightsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_waiters_pb2.WaitForContributorInsightsResponse], _abc.AsyncIterator[_waiters_pb2.WaitForContributorInsightsResponse]]:
+        """Waits until Contributor Insights of a table or an index are `ENABLED`, or `DISABLED`.
+        Sends the state as it is, then each change, and at least one message a minute; the one that is `reached` is the
+        last. AWS is asked every second at first, then more and more rarely, up to every 20 seconds. The sidecar's own.
+        Fails with STATE_UNREACHABLE (FAILED_PRECONDITION), which has AWS's failure code and message, when AWS could not
+        change them, and with ResourceNotFoundException (NOT_FOUND) when AWS knows no such table for 30 seconds.
         """
 
     @_abc_1.abstractmethod

@@ -200,6 +200,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "domain": "awsidecar",
           "metadata": { "operation": "GetItem", "error_id": "9f86d081884c7d65" } }
     """
+    ERROR_REASON_STATE_UNREACHABLE: _ErrorReason.ValueType  # 19
+    """The state that the call waits for cannot be reached any more. `status` is the state instead, in AWS's word or
+    `GONE`; `failure_code` and `failure_message` are AWS's, where it gives them. FAILED_PRECONDITION.
+
+    Example of an ErrorInfo:
+
+        { "reason": "STATE_UNREACHABLE",
+          "domain": "awsidecar",
+          "metadata": { "operation": "WaitForExport", "status": "FAILED", "failure_code": "S3NoSuchBucket",
+                        "failure_message": "The specified bucket does not exist" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
@@ -381,6 +392,17 @@ Example of an ErrorInfo:
     { "reason": "INTERNAL_ERROR",
       "domain": "awsidecar",
       "metadata": { "operation": "GetItem", "error_id": "9f86d081884c7d65" } }
+"""
+ERROR_REASON_STATE_UNREACHABLE: ErrorReason.ValueType  # 19
+"""The state that the call waits for cannot be reached any more. `status` is the state instead, in AWS's word or
+`GONE`; `failure_code` and `failure_message` are AWS's, where it gives them. FAILED_PRECONDITION.
+
+Example of an ErrorInfo:
+
+    { "reason": "STATE_UNREACHABLE",
+      "domain": "awsidecar",
+      "metadata": { "operation": "WaitForExport", "status": "FAILED", "failure_code": "S3NoSuchBucket",
+                    "failure_message": "The specified bucket does not exist" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

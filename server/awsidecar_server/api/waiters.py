@@ -1,0 +1,27 @@
+"""The handlers of the RPCs that wait for a state."""
+
+from __future__ import annotations
+
+from awsidecar_server.api.calls import Request, Streamed, StreamHandler, Streaming
+from awsidecar_server.contract import DYNAMODB_SERVICE
+from awsidecar_server.dynamodb.waiters import WAITERS, Waiter
+from awsidecar_server.dynamodb.waiting import Waiting
+from awsidecar_server.identity.gate import Gate
+from awsidecar_server.operations import Scope
+
+
+def waiter_handlers(waiting: Waiting, gate: Gate) -> dict[str, Streaming]:
+    """By the path of the RPC. A drain ends them, because what they wait for may take hours."""
+
+    def handler(waiter: Waiter) -> StreamHandler:
+        async def handle(request: Request) -> Streamed:
+            caller = await gate.identify(request.metadata)
+            scope = Scope(caller, request.region, request.deadline)
+            return Streamed(waiting.states(waiter.wait(request.message), scope), caller.tier.value)
+
+        return handle
+
+    return {
+        f"{DYNAMODB_SERVICE.full_name}/{name}": Streaming(handler(waiter), endless=True)
+        for name, waiter in WAITERS.items()
+    }
