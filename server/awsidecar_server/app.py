@@ -16,6 +16,7 @@ from awsidecar_server.api.credentials import CredentialsHandlers
 from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.api.operations import aws_handler
+from awsidecar_server.api.page_streams import page_stream_handlers
 from awsidecar_server.api.server import Server
 from awsidecar_server.api.waiters import waiter_handlers
 from awsidecar_server.aws.call import Carrier
@@ -26,6 +27,7 @@ from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
+from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.dynamodb.waiting import Waiting
 from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
@@ -88,6 +90,7 @@ class App:
             {
                 **{f"{CREDENTIALS_SERVICE.full_name}/{name}": one for name, one in handlers.handlers().items()},
                 **waiter_handlers(Waiting(operations), gate),
+                **page_stream_handlers(PageStreams(operations), gate),
             },
         )
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)

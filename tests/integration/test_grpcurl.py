@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from tests.integration.conftest import Demo, Sidecar
 
+from awsidecar_server.contract import AWS_SERVICES
+
 _SERVICE = "awsidecar.dynamodb.v1.DynamoDbService"
 _AS_IN_THE_AWS_DOCUMENTATION = '{"TableName":"users","Key":{"id":{"S":"user-123"}}}'
 
@@ -48,8 +50,9 @@ def test_list_names_every_service(grpcurl: str, sidecar_target: str) -> None:
 
 
 def test_list_names_every_operation_of_a_service(grpcurl: str, sidecar_target: str) -> None:
-    assert len(run(grpcurl, sidecar_target, "list", _SERVICE).split()) == 62
-    assert len(run(grpcurl, sidecar_target, "list", "awsidecar.dynamodb.v1.DynamoDbStreamsService").split()) == 4
+    for service in AWS_SERVICES:
+        shown = run(grpcurl, sidecar_target, "list", service.full_name).split()
+        assert shown == sorted(f"{service.full_name}.{method.name}" for method in service.methods)
 
 
 def test_describe_shows_aws_names(grpcurl: str, sidecar_target: str) -> None:
@@ -97,6 +100,27 @@ def test_the_lines_of_the_banner_work_as_they_stand(grpcurl: str, sidecar: Sidec
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("user@example.com") == 3
+
+
+def test_the_lines_of_the_page_on_streams_of_pages_work_as_they_stand(grpcurl: str, sidecar_target: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/page-streams.md").read_text(encoding="utf-8")
+    lines = [
+        block.replace("127.0.0.1:50051", sidecar_target)
+        for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    ]
+    assert len(lines) == 4
+    path = os.pathsep.join([str(Path(grpcurl).parent), os.environ["PATH"]])
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PATH": path},
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"page"' in done.stdout
 
 
 def test_a_session_can_be_opened_used_and_closed_by_hand(grpcurl: str, sidecar_target: str, demo: Demo) -> None:

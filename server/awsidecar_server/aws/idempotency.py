@@ -116,7 +116,8 @@ def _without(member: str) -> Callable[[Parameters], Nature]:
 
 
 def _is_select(statement: Parameters) -> bool:
-    return str(statement.get("Statement", "")).lstrip()[:7].upper() in {"SELECT ", "SELECT\n", "SELECT\t"}
+    start = str(statement.get("Statement", "")).lstrip()[:7]
+    return start[:6].upper() == "SELECT" and start[6:].isspace()
 
 
 def _statement(parameters: Parameters) -> Nature:

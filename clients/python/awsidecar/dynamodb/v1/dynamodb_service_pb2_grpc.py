@@ -14,6 +14,7 @@ from awsidecar.dynamodb.v1 import imports_pb2 as awsidecar_dot_dynamodb_dot_v1_d
 from awsidecar.dynamodb.v1 import items_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_items__pb2
 from awsidecar.dynamodb.v1 import kinesis_destinations_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_kinesis__destinations__pb2
 from awsidecar.dynamodb.v1 import limits_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_limits__pb2
+from awsidecar.dynamodb.v1 import page_streams_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2
 from awsidecar.dynamodb.v1 import partiql_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2
 from awsidecar.dynamodb.v1 import query_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_query__pb2
 from awsidecar.dynamodb.v1 import resource_policies_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_resource__policies__pb2
@@ -95,10 +96,20 @@ class DynamoDbServiceStub:
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.QueryRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.QueryResponse.FromString,
                 _registered_method=True)
+        self.QueryStream = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/QueryStream',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.QueryStreamRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.QueryStreamResponse.FromString,
+                _registered_method=True)
         self.Scan = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/Scan',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.ScanRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.ScanResponse.FromString,
+                _registered_method=True)
+        self.ScanStream = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/ScanStream',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ScanStreamRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ScanStreamResponse.FromString,
                 _registered_method=True)
         self.TransactGetItems = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/TransactGetItems',
@@ -114,6 +125,11 @@ class DynamoDbServiceStub:
                 '/awsidecar.dynamodb.v1.DynamoDbService/ExecuteStatement',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2.ExecuteStatementRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2.ExecuteStatementResponse.FromString,
+                _registered_method=True)
+        self.ExecuteStatementStream = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/ExecuteStatementStream',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ExecuteStatementStreamRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ExecuteStatementStreamResponse.FromString,
                 _registered_method=True)
         self.BatchExecuteStatement = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/BatchExecuteStatement',
@@ -520,6 +536,17 @@ class DynamoDbServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryStream(self, request, context):
+        """The sidecar's own: performs Query page after page, one message per page, the next one read while the caller takes
+        the last. A caller that stops reading stops it, with no more than two pages read and not taken.
+        Any page's last_evaluated_key resumes it in a new stream. item_limit bounds the items after the filter; pages are
+        then asked for in the size that it needs, and one that had too many is read again, smaller.
+        Fails as Query does, after the pages before; and with UNAUTHENTICATED when the caller's session ends meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Scan(self, request, context):
         """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
         A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
@@ -529,6 +556,19 @@ class DynamoDbServiceServicer:
         Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
         ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScanStream(self, request, context):
+        """The sidecar's own: performs Scan page after page, one message per page, the next one read while the caller takes
+        the last; with `segments`, as many at once as there are segments, up to 16, in the order in which AWS answers. A
+        caller that stops reading stops it, with no more than one page per segment read and one being taken.
+        Any page's last_evaluated_key resumes its segment in a new stream. item_limit bounds the items after the filter;
+        pages are then asked for in the size that it needs, and one that had too many is read again, smaller.
+        Fails as Scan does, after the pages that were read; and with UNAUTHENTICATED when the caller's session ends
+        meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -574,6 +614,19 @@ class DynamoDbServiceServicer:
         with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
         ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExecuteStatementStream(self, request, context):
+        """The sidecar's own: performs ExecuteStatement for a SELECT page after page, one message per page, the next one read
+        while the caller takes the last. A caller that stops reading stops it, with no more than two pages read and not
+        taken.
+        Any page's next_token resumes it in a new stream. item_limit bounds the items after the WHERE clause; pages are
+        then asked for in the size that it needs, and one that had too many is read again, smaller.
+        Fails as ExecuteStatement does, after the pages before; with INVALID_ARGUMENT for a statement that is no SELECT;
+        and with UNAUTHENTICATED when the caller's session ends meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1247,10 +1300,20 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.QueryRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.QueryResponse.SerializeToString,
             ),
+            'QueryStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.QueryStream,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.QueryStreamRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.QueryStreamResponse.SerializeToString,
+            ),
             'Scan': grpc.unary_unary_rpc_method_handler(
                     servicer.Scan,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.ScanRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.ScanResponse.SerializeToString,
+            ),
+            'ScanStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.ScanStream,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ScanStreamRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ScanStreamResponse.SerializeToString,
             ),
             'TransactGetItems': grpc.unary_unary_rpc_method_handler(
                     servicer.TransactGetItems,
@@ -1266,6 +1329,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     servicer.ExecuteStatement,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2.ExecuteStatementRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2.ExecuteStatementResponse.SerializeToString,
+            ),
+            'ExecuteStatementStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExecuteStatementStream,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ExecuteStatementStreamRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ExecuteStatementStreamResponse.SerializeToString,
             ),
             'BatchExecuteStatement': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchExecuteStatement,
@@ -1765,6 +1833,33 @@ class DynamoDbService:
             _registered_method=True)
 
     @staticmethod
+    def QueryStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/QueryStream',
+            awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.QueryStreamRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.QueryStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Scan(request,
             target,
             options=(),
@@ -1781,6 +1876,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/Scan',
             awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.ScanRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_query__pb2.ScanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScanStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/ScanStream',
+            awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ScanStreamRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ScanStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1862,6 +1984,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/ExecuteStatement',
             awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2.ExecuteStatementRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_partiql__pb2.ExecuteStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExecuteStatementStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/ExecuteStatementStream',
+            awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ExecuteStatementStreamRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_page__streams__pb2.ExecuteStatementStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

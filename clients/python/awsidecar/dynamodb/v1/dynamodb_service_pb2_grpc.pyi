@@ -14,6 +14,7 @@ from awsidecar.dynamodb.v1 import imports_pb2 as _imports_pb2
 from awsidecar.dynamodb.v1 import items_pb2 as _items_pb2
 from awsidecar.dynamodb.v1 import kinesis_destinations_pb2 as _kinesis_destinations_pb2
 from awsidecar.dynamodb.v1 import limits_pb2 as _limits_pb2
+from awsidecar.dynamodb.v1 import page_streams_pb2 as _page_streams_pb2
 from awsidecar.dynamodb.v1 import partiql_pb2 as _partiql_pb2
 from awsidecar.dynamodb.v1 import query_pb2 as _query_pb2
 from awsidecar.dynamodb.v1 import resource_policies_pb2 as _resource_policies_pb2
@@ -134,6 +135,13 @@ class DynamoDbServiceStub:
     ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
     """
+    QueryStream: _grpc.UnaryStreamMultiCallable[_page_streams_pb2.QueryStreamRequest, _page_streams_pb2.QueryStreamResponse]
+    """The sidecar's own: performs Query page after page, one message per page, the next one read while the caller takes
+    the last. A caller that stops reading stops it, with no more than two pages read and not taken.
+    Any page's last_evaluated_key resumes it in a new stream. item_limit bounds the items after the filter; pages are
+    then asked for in the size that it needs, and one that had too many is read again, smaller.
+    Fails as Query does, after the pages before; and with UNAUTHENTICATED when the caller's session ends meanwhile.
+    """
     Scan: _grpc.UnaryUnaryMultiCallable[_query_pb2.ScanRequest, _query_pb2.ScanResponse]
     """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
     A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
@@ -143,6 +151,15 @@ class DynamoDbServiceStub:
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
     ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+    """
+    ScanStream: _grpc.UnaryStreamMultiCallable[_page_streams_pb2.ScanStreamRequest, _page_streams_pb2.ScanStreamResponse]
+    """The sidecar's own: performs Scan page after page, one message per page, the next one read while the caller takes
+    the last; with `segments`, as many at once as there are segments, up to 16, in the order in which AWS answers. A
+    caller that stops reading stops it, with no more than one page per segment read and one being taken.
+    Any page's last_evaluated_key resumes its segment in a new stream. item_limit bounds the items after the filter;
+    pages are then asked for in the size that it needs, and one that had too many is read again, smaller.
+    Fails as Scan does, after the pages that were read; and with UNAUTHENTICATED when the caller's session ends
+    meanwhile.
     """
     TransactGetItems: _grpc.UnaryUnaryMultiCallable[_transactions_pb2.TransactGetItemsRequest, _transactions_pb2.TransactGetItemsResponse]
     """Returns up to 100 items, 4 MB in all, as they were at one moment, from tables of one account and Region.
@@ -176,6 +193,15 @@ class DynamoDbServiceStub:
     with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
     ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+    """
+    ExecuteStatementStream: _grpc.UnaryStreamMultiCallable[_page_streams_pb2.ExecuteStatementStreamRequest, _page_streams_pb2.ExecuteStatementStreamResponse]
+    """The sidecar's own: performs ExecuteStatement for a SELECT page after page, one message per page, the next one read
+    while the caller takes the last. A caller that stops reading stops it, with no more than two pages read and not
+    taken.
+    Any page's next_token resumes it in a new stream. item_limit bounds the items after the WHERE clause; pages are
+    then asked for in the size that it needs, and one that had too many is read again, smaller.
+    Fails as ExecuteStatement does, after the pages before; with INVALID_ARGUMENT for a statement that is no SELECT;
+    and with UNAUTHENTICATED when the caller's session ends meanwhile.
     """
     BatchExecuteStatement: _grpc.UnaryUnaryMultiCallable[_partiql_pb2.BatchExecuteStatementRequest, _partiql_pb2.BatchExecuteStatementResponse]
     """Executes up to 25 PartiQL statements, either all reads or all writes. A read must give the whole primary key
@@ -663,6 +689,13 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
     """
+    QueryStream: _aio.UnaryStreamMultiCallable[_page_streams_pb2.QueryStreamRequest, _page_streams_pb2.QueryStreamResponse]  # type: ignore[assignment]
+    """The sidecar's own: performs Query page after page, one message per page, the next one read while the caller takes
+    the last. A caller that stops reading stops it, with no more than two pages read and not taken.
+    Any page's last_evaluated_key resumes it in a new stream. item_limit bounds the items after the filter; pages are
+    then asked for in the size that it needs, and one that had too many is read again, smaller.
+    Fails as Query does, after the pages before; and with UNAUTHENTICATED when the caller's session ends meanwhile.
+    """
     Scan: _aio.UnaryUnaryMultiCallable[_query_pb2.ScanRequest, _query_pb2.ScanResponse]  # type: ignore[assignment]
     """Reads every item of a table or an index, page by page in no useful order; segments make it parallel.
     A page ends after 1 MB read or `limit` items, both counted before the filter, so it may be empty with more to
@@ -672,6 +705,15 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
     ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+    """
+    ScanStream: _aio.UnaryStreamMultiCallable[_page_streams_pb2.ScanStreamRequest, _page_streams_pb2.ScanStreamResponse]  # type: ignore[assignment]
+    """The sidecar's own: performs Scan page after page, one message per page, the next one read while the caller takes
+    the last; with `segments`, as many at once as there are segments, up to 16, in the order in which AWS answers. A
+    caller that stops reading stops it, with no more than one page per segment read and one being taken.
+    Any page's last_evaluated_key resumes its segment in a new stream. item_limit bounds the items after the filter;
+    pages are then asked for in the size that it needs, and one that had too many is read again, smaller.
+    Fails as Scan does, after the pages that were read; and with UNAUTHENTICATED when the caller's session ends
+    meanwhile.
     """
     TransactGetItems: _aio.UnaryUnaryMultiCallable[_transactions_pb2.TransactGetItemsRequest, _transactions_pb2.TransactGetItemsResponse]  # type: ignore[assignment]
     """Returns up to 100 items, 4 MB in all, as they were at one moment, from tables of one account and Region.
@@ -705,6 +747,15 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
     ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+    """
+    ExecuteStatementStream: _aio.UnaryStreamMultiCallable[_page_streams_pb2.ExecuteStatementStreamRequest, _page_streams_pb2.ExecuteStatementStreamResponse]  # type: ignore[assignment]
+    """The sidecar's own: performs ExecuteStatement for a SELECT page after page, one message per page, the next one read
+    while the caller takes the last. A caller that stops reading stops it, with no more than two pages read and not
+    taken.
+    Any page's next_token resumes it in a new stream. item_limit bounds the items after the WHERE clause; pages are
+    then asked for in the size that it needs, and one that had too many is read again, smaller.
+    Fails as ExecuteStatement does, after the pages before; with INVALID_ARGUMENT for a statement that is no SELECT;
+    and with UNAUTHENTICATED when the caller's session ends meanwhile.
     """
     BatchExecuteStatement: _aio.UnaryUnaryMultiCallable[_partiql_pb2.BatchExecuteStatementRequest, _partiql_pb2.BatchExecuteStatementResponse]  # type: ignore[assignment]
     """Executes up to 25 PartiQL statements, either all reads or all writes. A read must give the whole primary key
@@ -1233,6 +1284,19 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def QueryStream(
+        self,
+        request: _page_streams_pb2.QueryStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_page_streams_pb2.QueryStreamResponse], _abc.AsyncIterator[_page_streams_pb2.QueryStreamResponse]]:
+        """The sidecar's own: performs Query page after page, one message per page, the next one read while the caller takes
+        the last. A caller that stops reading stops it, with no more than two pages read and not taken.
+        Any page's last_evaluated_key resumes it in a new stream. item_limit bounds the items after the filter; pages are
+        then asked for in the size that it needs, and one that had too many is read again, smaller.
+        Fails as Query does, after the pages before; and with UNAUTHENTICATED when the caller's session ends meanwhile.
+        """
+
+    @_abc_1.abstractmethod
     def Scan(
         self,
         request: _query_pb2.ScanRequest,
@@ -1246,6 +1310,21 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index and with
         ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+        """
+
+    @_abc_1.abstractmethod
+    def ScanStream(
+        self,
+        request: _page_streams_pb2.ScanStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_page_streams_pb2.ScanStreamResponse], _abc.AsyncIterator[_page_streams_pb2.ScanStreamResponse]]:
+        """The sidecar's own: performs Scan page after page, one message per page, the next one read while the caller takes
+        the last; with `segments`, as many at once as there are segments, up to 16, in the order in which AWS answers. A
+        caller that stops reading stops it, with no more than one page per segment read and one being taken.
+        Any page's last_evaluated_key resumes its segment in a new stream. item_limit bounds the items after the filter;
+        pages are then asked for in the size that it needs, and one that had too many is read again, smaller.
+        Fails as Scan does, after the pages that were read; and with UNAUTHENTICATED when the caller's session ends
+        meanwhile.
         """
 
     @_abc_1.abstractmethod
@@ -1297,6 +1376,21 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         with ProvisionedThroughputExceededException (RESOURCE_EXHAUSTED) when throttled, and with
         ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+        """
+
+    @_abc_1.abstractmethod
+    def ExecuteStatementStream(
+        self,
+        request: _page_streams_pb2.ExecuteStatementStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_page_streams_pb2.ExecuteStatementStreamResponse], _abc.AsyncIterator[_page_streams_pb2.ExecuteStatementStreamResponse]]:
+        """The sidecar's own: performs ExecuteStatement for a SELECT page after page, one message per page, the next one read
+        while the caller takes the last. A caller that stops reading stops it, with no more than two pages read and not
+        taken.
+        Any page's next_token resumes it in a new stream. item_limit bounds the items after the WHERE clause; pages are
+        then asked for in the size that it needs, and one that had too many is read again, smaller.
+        Fails as ExecuteStatement does, after the pages before; with INVALID_ARGUMENT for a statement that is no SELECT;
+        and with UNAUTHENTICATED when the caller's session ends meanwhile.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,112 @@
+"""Queries, scans and statements as streams of their pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Iterator
+
+from google.protobuf.message import Message
+
+from awsidecar.dynamodb.v1.page_streams_pb2 import (
+    ExecuteStatementStreamRequest,
+    QueryStreamRequest,
+    ScanSegmentPosition,
+    ScanStreamRequest,
+)
+from awsidecar.dynamodb.v1.query_pb2 import ScanRequest
+from awsidecar_server.aws.idempotency import Nature, nature_of
+from awsidecar_server.dynamodb.page_merge import Merge, Quota
+from awsidecar_server.dynamodb.page_reader import QUERY, SCAN, STATEMENT, PageReader, Scoping
+from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.operations import Operations
+
+Responses = AsyncGenerator[Message | bytes, None]
+
+# AWS's own bound of `TotalSegments`.
+MOST_SEGMENTS = 1_000_000
+
+
+class PageStreams:
+    """The streams of pages. They raise `InvalidRequest` when they are asked for, and AWS's refusals as they read."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def query(self, request: QueryStreamRequest, scoping: Scoping) -> Responses:
+        """The pages of a query, as `QueryStreamResponse`."""
+        quota = _quota(request)
+        return Merge([PageReader(self._operations, QUERY, request.query, scoping)], quota).responses()
+
+    def statement(self, request: ExecuteStatementStreamRequest, scoping: Scoping) -> Responses:
+        """The pages of a SELECT, as `ExecuteStatementStreamResponse`."""
+        quota, statement = _quota(request), request.statement
+        text = statement.statement
+        # A stream may be asked for again to resume it, and a write must not be.
+        if text and nature_of(STATEMENT.operation, lambda: {"Statement": text}) is not Nature.READ:
+            raise _refusal("statement.Statement", "is not a SELECT; ExecuteStatement performs writes")
+        return Merge([PageReader(self._operations, STATEMENT, statement, scoping)], quota).responses()
+
+    def scan(self, request: ScanStreamRequest, scoping: Scoping) -> Responses:
+        """The pages of a scan, as `ScanStreamResponse`."""
+        quota = _quota(request)
+        return Merge(self._segments(request, scoping), quota).responses()
+
+    def _segments(self, request: ScanStreamRequest, scoping: Scoping) -> Iterable[PageReader]:
+        if not request.HasField("segments"):
+            if request.positions:
+                raise _refusal("positions", "needs segments")
+            return [PageReader(self._operations, SCAN, request.scan, scoping)]
+        _check_segments(request.segments, request.scan)
+        positions = _positions(request)
+
+        def readers() -> Iterator[PageReader]:
+            for segment in range(request.segments):
+                position = positions.get(segment)
+                if position is None or not position.finished:
+                    part = _part(request, segment, position)
+                    yield PageReader(self._operations, SCAN, part, scoping, segment=segment)
+
+        return readers()
+
+
+def _quota(request: QueryStreamRequest | ScanStreamRequest | ExecuteStatementStreamRequest) -> Quota:
+    if not request.HasField("item_limit"):
+        return Quota(None)
+    if request.item_limit < 1:
+        raise _refusal("item_limit", f"must be at least 1, and is {request.item_limit}")
+    return Quota(request.item_limit)
+
+
+def _check_segments(segments: int, scan: ScanRequest) -> None:
+    if not 1 <= segments <= MOST_SEGMENTS:
+        raise _refusal("segments", f"must be 1 to {MOST_SEGMENTS}, and is {segments}")
+    taken = {"Segment": scan.HasField("segment"), "TotalSegments": scan.HasField("total_segments")}
+    for name, is_set in {**taken, "ExclusiveStartKey": bool(scan.exclusive_start_key)}.items():
+        if is_set:
+            raise _refusal(f"scan.{name}", "must be absent beside segments; positions resumes them")
+
+
+def _positions(request: ScanStreamRequest) -> dict[int, ScanSegmentPosition]:
+    found: dict[int, ScanSegmentPosition] = {}
+    for index, position in enumerate(request.positions):
+        path = f"positions[{index}]"
+        if not 0 <= position.segment < request.segments:
+            raise _refusal(f"{path}.segment", f"must be 0 to {request.segments - 1}, and is {position.segment}")
+        if position.segment in found:
+            raise _refusal(f"{path}.segment", f"names segment {position.segment} a second time")
+        if position.finished and position.exclusive_start_key:
+            raise _refusal(f"{path}.exclusive_start_key", "must be empty in a finished segment")
+        found[position.segment] = position
+    return found
+
+
+def _part(request: ScanStreamRequest, segment: int, position: ScanSegmentPosition | None) -> ScanRequest:
+    part = ScanRequest(segment=segment, total_segments=request.segments)
+    part.MergeFrom(request.scan)
+    if position is not None:
+        for name, value in position.exclusive_start_key.items():
+            part.exclusive_start_key[name].CopyFrom(value)
+    return part
+
+
+def _refusal(path: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem))
