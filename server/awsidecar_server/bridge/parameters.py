@@ -25,26 +25,9 @@ from awsidecar_server.bridge.descriptors import (
     oneofs,
     transparent_field,
 )
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.bridge.faults import Fault
 
 Decode = Callable[[Any], Any]
-
-
-class _Fault(Exception):
-    """A field at fault, on its way up: each level puts its own name in front of the path."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.path: list[str] = []
-
-    def within(self, step: str) -> _Fault:
-        self.path.append(step)
-        return self
-
-    def as_request_error(self) -> InvalidRequest:
-        path = "".join(reversed(self.path)).removeprefix(".")
-        return InvalidRequest(f"{path}: {self.problem}", FieldViolation(path, self.problem), field=path)
 
 
 def _same(value: Any) -> Any:
@@ -82,7 +65,7 @@ class Parameters:
         """Returns AWS's parameters; raises `InvalidRequest` naming the field at fault."""
         try:
             return self._decode(message)
-        except _Fault as fault:
+        except Fault as fault:
             raise fault.as_request_error() from None
 
     def _compile(self, descriptor: Descriptor) -> None:
@@ -98,11 +81,11 @@ class Parameters:
             name, decode = decoders[field.number]
             try:
                 members[name] = decode(value)
-            except _Fault as fault:
+            except Fault as fault:
                 raise fault.within(f".{name}") from None
         for name in self._required:
             if name not in members:
-                raise _Fault("is required").within(f".{name}")
+                raise Fault("is required").within(f".{name}")
         for name, choices in self._oneofs:
             if message.WhichOneof(name) is None:
                 raise _no_value(choices)
@@ -127,8 +110,8 @@ def _choices(fields: Sequence[FieldDescriptor]) -> str:
     return ", ".join(field.json_name for field in fields)
 
 
-def _no_value(choices: str) -> _Fault:
-    return _Fault(f"has no value; set exactly one of {choices}")
+def _no_value(choices: str) -> Fault:
+    return Fault(f"has no value; set exactly one of {choices}")
 
 
 def _decoder(field: FieldDescriptor, leaves: Leaves) -> Decode:
@@ -179,7 +162,7 @@ def _choice_decoder(descriptor: Descriptor, leaves: Leaves) -> Decode:
             return {name: getattr(message, kind)}
         try:
             return {name: decode(getattr(message, kind))}
-        except _Fault as fault:
+        except Fault as fault:
             raise fault.within(f".{name}") from None
 
     # Known before its members are, because they may contain it.
@@ -197,7 +180,7 @@ def _map_decoder(decode: Decode) -> Decode:
         for key in entries:  # protobuf's `items` is a generator in Python, and slower
             try:
                 found[key] = decode(entries[key])
-            except _Fault as fault:
+            except Fault as fault:
                 raise fault.within(f".{key}") from None
         return found
 
@@ -213,7 +196,7 @@ def _list_decoder(decode: Decode) -> Decode:
         for value in values:
             try:
                 found.append(decode(value))
-            except _Fault as fault:
+            except Fault as fault:
                 raise fault.within(f"[{len(found)}]") from None
         return found
 
@@ -224,4 +207,4 @@ def _moment(value: Timestamp) -> datetime:
     try:
         return value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise _Fault("is not a time between the years 1 and 9999") from None
+        raise Fault("is not a time between the years 1 and 9999") from None
