@@ -13,6 +13,7 @@ import structlog
 
 from awsidecar_server.api.admission import Admission
 from awsidecar_server.api.credentials import CredentialsHandlers
+from awsidecar_server.api.documents import document_handlers
 from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.api.operations import aws_handler
@@ -27,6 +28,7 @@ from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
+from awsidecar_server.documents.operations import document_operations
 from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.dynamodb.waiting import Waiting
 from awsidecar_server.identity.cache import CredentialCache
@@ -91,6 +93,7 @@ class App:
                 **{f"{CREDENTIALS_SERVICE.full_name}/{name}": one for name, one in handlers.handlers().items()},
                 **waiter_handlers(Waiting(operations), gate),
                 **page_stream_handlers(PageStreams(operations), gate),
+                **document_handlers(document_operations(operations), gate),
             },
         )
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)

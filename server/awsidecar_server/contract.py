@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from awsidecar.credentials.v1 import credentials_pb2
+from awsidecar.documents.v1 import document_service_pb2
 from awsidecar.dynamodb.v1 import dynamodb_service_pb2, streams_service_pb2
 from awsidecar.options.v1 import options_pb2
 
@@ -16,7 +17,8 @@ STREAMS_SERVICE: ServiceDescriptor = streams_service_pb2.DESCRIPTOR.services_by_
 # The services with AWS's operations, which may have RPCs of the sidecar's own beside them.
 AWS_SERVICES = (DYNAMODB_SERVICE, STREAMS_SERVICE)
 CREDENTIALS_SERVICE: ServiceDescriptor = credentials_pb2.DESCRIPTOR.services_by_name["CredentialsService"]
-SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE)
+DOCUMENT_SERVICE: ServiceDescriptor = document_service_pb2.DESCRIPTOR.services_by_name["DocumentService"]
+SERVICES = (*AWS_SERVICES, CREDENTIALS_SERVICE, DOCUMENT_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)

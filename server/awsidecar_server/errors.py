@@ -41,6 +41,17 @@ class InvalidRequest(SidecarError):
         self.violations: Sequence[FieldViolation] = violations
 
 
+class NumberNotExact(SidecarError):
+    """AWS answered with a number that the form which the caller asked for cannot hold; another form can."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}: a double does not hold this number exactly; LargeNumbers STRING gives its text",
+            reason="NUMBER_NOT_EXACT",
+            field=path,
+        )
+
+
 class Unauthenticated(SidecarError):
     """The caller must state another session."""
 

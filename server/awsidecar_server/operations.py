@@ -54,6 +54,11 @@ class Performed:
     attempts: int
     progress: Progress = field(default_factory=Progress, compare=False)
 
+    @property
+    def size(self) -> int:
+        """Of the answer, in bytes."""
+        return len(self.message) if isinstance(self.message, bytes) else self.message.ByteSize()
+
     def read(self, message_class: type[MessageT]) -> MessageT:
         """The answer as a message of the operation's response class."""
         if isinstance(self.message, bytes):
@@ -82,12 +87,12 @@ class JsonOperation:
     async def perform(self, message: Message, scope: Scope, size: int) -> Performed:
         with _noted(scope) as progress:
             absent = {self._token: str(uuid4())} if self._token else {}
-            written = await _converted(partial(self._requests.write, message, absent), size)
+            written = await converted(partial(self._requests.write, message, absent), size)
             body, members = written.body, written.members
             call = JsonCall(self._service, self._name, body, members, scope.region, scope.deadline, progress)
             answer = await self._lane.call(scope.caller, partial(self._sender.post, call))
             try:
-                reply = await _converted(partial(self._replies.write, answer.body), len(answer.body))
+                reply = await converted(partial(self._replies.write, answer.body), len(answer.body))
             except UnreadableReply as unreadable:
                 raise UnreadableReply(attempts=answer.attempts, ambiguous=progress.is_ambiguous) from unreadable
         return Performed(reply, answer.request_id, answer.attempts, progress)
@@ -104,7 +109,7 @@ class SdkOperation:
 
     async def perform(self, message: Message, scope: Scope, size: int) -> Performed:
         with _noted(scope) as progress:
-            parameters = await _converted(partial(self._requests.decode, message), size)
+            parameters = await converted(partial(self._requests.decode, message), size)
             call = AwsCall(self._service, self._name, parameters, scope.region, progress)
             answer = await self._lane.call(scope.caller, partial(self._carrier.send, call))
             reply = _encoded(self._replies, answer.members)
@@ -138,7 +143,8 @@ def _noted(scope: Scope) -> Iterator[Progress]:
         raise
 
 
-async def _converted(convert: Callable[[], ResultT], size: int) -> ResultT:
+async def converted(convert: Callable[[], ResultT], size: int) -> ResultT:
+    """What `convert` gives, which is called in a thread when it is about many bytes."""
     if size < _LARGE_BYTES:
         return convert()
     return await asyncio.get_running_loop().run_in_executor(_converters, convert)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -262,3 +263,14 @@ def violated_fields(failure: grpc.RpcError) -> list[str]:
         if detail.Is(found.DESCRIPTOR):
             detail.Unpack(found)
     return [violation.field for violation in found.field_violations]
+
+
+@pytest.fixture(scope="session")
+def grpcurl() -> str:
+    # The environment of the tests has one, from its wrapper on PyPI.
+    found = shutil.which("grpcurl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
+            pytest.fail("grpcurl is not installed", pytrace=False)
+        pytest.skip("grpcurl is not installed")
+    return found

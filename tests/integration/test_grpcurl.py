@@ -5,30 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.integration.conftest import Demo, Sidecar
 
-from awsidecar_server.contract import AWS_SERVICES
+from awsidecar_server.contract import SERVICES, rpcs
 
 _SERVICE = "awsidecar.dynamodb.v1.DynamoDbService"
 _AS_IN_THE_AWS_DOCUMENTATION = '{"TableName":"users","Key":{"id":{"S":"user-123"}}}'
-
-
-@pytest.fixture(scope="module")
-def grpcurl() -> str:
-    # The environment of the tests has one, from its wrapper on PyPI.
-    found = shutil.which("grpcurl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if found is None:
-        if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
-            pytest.fail("grpcurl is not installed", pytrace=False)
-        pytest.skip("grpcurl is not installed")
-    return found
 
 
 def run(grpcurl: str, *arguments: str) -> str:
@@ -42,6 +29,7 @@ def run(grpcurl: str, *arguments: str) -> str:
 def test_list_names_every_service(grpcurl: str, sidecar_target: str) -> None:
     assert run(grpcurl, sidecar_target, "list").split() == [
         "awsidecar.credentials.v1.CredentialsService",
+        "awsidecar.documents.v1.DocumentService",
         "awsidecar.dynamodb.v1.DynamoDbService",
         "awsidecar.dynamodb.v1.DynamoDbStreamsService",
         "grpc.health.v1.Health",
@@ -49,10 +37,10 @@ def test_list_names_every_service(grpcurl: str, sidecar_target: str) -> None:
     ]
 
 
-def test_list_names_every_operation_of_a_service(grpcurl: str, sidecar_target: str) -> None:
-    for service in AWS_SERVICES:
-        shown = run(grpcurl, sidecar_target, "list", service.full_name).split()
-        assert shown == sorted(f"{service.full_name}.{method.name}" for method in service.methods)
+def test_list_names_every_rpc_of_a_service(grpcurl: str, sidecar_target: str) -> None:
+    for service in SERVICES:
+        names = run(grpcurl, sidecar_target, "list", service.full_name).split()
+        assert sorted(names) == sorted(f"{rpc.service}.{rpc.method}" for rpc in rpcs(service))
 
 
 def test_describe_shows_aws_names(grpcurl: str, sidecar_target: str) -> None:

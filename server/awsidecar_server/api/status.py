@@ -80,6 +80,7 @@ AWS_CODES: dict[str, StatusCode] = {
 # The most specific first.
 _OWN_CODES: tuple[tuple[type[errors.SidecarError], StatusCode], ...] = (
     (errors.InvalidRequest, StatusCode.INVALID_ARGUMENT),
+    (errors.NumberNotExact, StatusCode.FAILED_PRECONDITION),
     (errors.Unauthenticated, StatusCode.UNAUTHENTICATED),
     (errors.Forbidden, StatusCode.PERMISSION_DENIED),
     (errors.LimitReached, StatusCode.RESOURCE_EXHAUSTED),

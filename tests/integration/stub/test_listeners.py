@@ -28,6 +28,7 @@ SERVICES = {
     "awsidecar.dynamodb.v1.DynamoDbService",
     "awsidecar.dynamodb.v1.DynamoDbStreamsService",
     "awsidecar.credentials.v1.CredentialsService",
+    "awsidecar.documents.v1.DocumentService",
 }
 
 

@@ -211,6 +211,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "WaitForExport", "status": "FAILED", "failure_code": "S3NoSuchBucket",
                         "failure_message": "The specified bucket does not exist" } }
     """
+    ERROR_REASON_NUMBER_NOT_EXACT: _ErrorReason.ValueType  # 20
+    """An item that `DocumentService` has read holds a number that a double does not hold exactly, at the place that
+    `field` names. With `LargeNumbers` `STRING`, the same call gives its text. FAILED_PRECONDITION.
+
+    Example of an ErrorInfo:
+
+        { "reason": "NUMBER_NOT_EXACT",
+          "domain": "awsidecar",
+          "metadata": { "operation": "Get", "field": "Item.account" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
@@ -403,6 +413,16 @@ Example of an ErrorInfo:
       "domain": "awsidecar",
       "metadata": { "operation": "WaitForExport", "status": "FAILED", "failure_code": "S3NoSuchBucket",
                     "failure_message": "The specified bucket does not exist" } }
+"""
+ERROR_REASON_NUMBER_NOT_EXACT: ErrorReason.ValueType  # 20
+"""An item that `DocumentService` has read holds a number that a double does not hold exactly, at the place that
+`field` names. With `LargeNumbers` `STRING`, the same call gives its text. FAILED_PRECONDITION.
+
+Example of an ErrorInfo:
+
+    { "reason": "NUMBER_NOT_EXACT",
+      "domain": "awsidecar",
+      "metadata": { "operation": "Get", "field": "Item.account" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
