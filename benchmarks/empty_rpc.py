@@ -9,10 +9,6 @@ import sys
 import grpc
 import uvloop
 
-# The sidecar's own options, whatever they are: the comparison is about what the sidecar adds to gRPC.
-from awsidecar_server.api.server import server_options
-from awsidecar_server.config import ListenConfig
-
 SERVICE, METHOD = "awsidecar.benchmarks.Empty", "Echo"
 
 
@@ -22,7 +18,7 @@ async def _echo(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes])
 
 async def serve() -> None:
     """Serves until standard input ends; tells its address in one line on standard output."""
-    server = grpc.aio.server(options=server_options(ListenConfig()))
+    server = grpc.aio.server()
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_echo)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
     port = server.add_insecure_port("127.0.0.1:0")

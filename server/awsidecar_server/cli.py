@@ -10,7 +10,6 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from awsidecar_server import grpc_settings
 from awsidecar_server.config import BadConfig, Config, settings
 from awsidecar_server.version import VERSION
 
@@ -108,8 +107,7 @@ def _serve(options: argparse.Namespace) -> int:
             "--data-dir: is for the embedded AWS; for example awsidecar serve --embedded --data-dir ./data"
         )
 
-    grpc_settings.apply_to(os.environ)
-    from awsidecar_server.api.server import BindError
+    from awsidecar_server.api.listeners import BindError
     from awsidecar_server.embedded.process import EmulatorFailed
     from awsidecar_server.ops import log
     from awsidecar_server.run import serve

@@ -16,6 +16,8 @@ from awsidecar.dynamodb.v1 import dynamodb_service_pb2_grpc, items_pb2
 from awsidecar_server.api.admission import Admission
 from awsidecar_server.api.calls import Reply, Request
 from awsidecar_server.api.edge import Edge
+from awsidecar_server.api.grpc_server import GrpcServer
+from awsidecar_server.api.listeners import address_of, bind_tcp
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.config import AwsConfig, ListenConfig, LogConfig
 from awsidecar_server.contract import AWS_SERVICES, rpcs
@@ -44,17 +46,16 @@ async def test_gives_a_fixed_message_whose_id_the_log_has_with_the_traceback(log
     telemetry = Telemetry()
     edge = Edge(Admission(ListenConfig()), Regions.of(AwsConfig(region="us-east-1")), telemetry)
     (get_item,) = (rpc for rpc in rpcs(AWS_SERVICES[0]) if rpc.method == "GetItem")
-    server = grpc.aio.server()
-    methods = {get_item.method: edge.method(get_item, broken)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(get_item.service, methods),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server = GrpcServer(max_message_bytes=1024, max_metadata_bytes=8192, max_streams=10)
+    server.add_registered_method_handlers(get_item.service, {get_item.method: edge.method(get_item, broken)})
+    bound = bind_tcp("127.0.0.1", 0)
+    await server.listen(bound)
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(address_of(bound)) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await dynamodb_service_pb2_grpc.DynamoDbServiceStub(channel).GetItem(items_pb2.GetItemRequest())
     finally:
-        await server.stop(None)
+        await server.stop()
     failure = failed.value
     info = error_info(failure)
     assert failure.code() is grpc.StatusCode.INTERNAL

@@ -19,7 +19,7 @@ from tests.integration.stub.process import launched
 from tests.integration.stub.sidecar import Sidecar, connected, settings_for
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
-from awsidecar_server.api.server import BindError
+from awsidecar_server.api.listeners import BindError
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -1,0 +1,42 @@
+"""How much of a peer's frames that cost us and move nothing a connection bears: resets, empty frames, odd ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from awsidecar_server.http2 import frames
+from awsidecar_server.http2.frames import ConnectionFailed
+
+# Of each kind in one period. An application that gives up two hundred calls a second is in trouble of its own; one
+# that opens and resets streams as fast as it can takes a hundred times as many (CVE-2023-44487).
+_PERIOD_SECONDS = 10.0
+_MOST_RESETS = 5_000
+_MOST_ODD_FRAMES = 2_000
+
+
+class Calm:
+    """Counts what a peer does that is allowed, and no way to go on for long."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._since = now()
+        self._resets = 0
+        self._odd_frames = 0
+
+    def reset(self) -> None:
+        """A stream was given up by the peer; raises `ConnectionFailed` when too many were."""
+        self._resets += 1
+        if self._resets > _MOST_RESETS:
+            self._check("more streams are given up than anybody would")
+
+    def odd_frame(self) -> None:
+        """A frame came that moves nothing; raises `ConnectionFailed` when too many did."""
+        self._odd_frames += 1
+        if self._odd_frames > _MOST_ODD_FRAMES:
+            self._check("more frames without an effect than anybody would send")
+
+    def _check(self, problem: str) -> None:
+        now = self._now()
+        if now - self._since < _PERIOD_SECONDS:
+            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, problem)
+        self._since, self._resets, self._odd_frames = now, 0, 0

@@ -1,0 +1,154 @@
+"""One connection: its frames cut from the bytes that come, and its life from the preface to the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+
+from awsidecar_server.http2 import frames
+from awsidecar_server.http2.calm import Calm
+from awsidecar_server.http2.frames import ConnectionFailed
+from awsidecar_server.http2.hpack import BadHeaders
+from awsidecar_server.http2.inbox import Inbox, Limits
+from awsidecar_server.http2.outbox import Outbox
+from awsidecar_server.http2.stream import Acceptor, Stream
+
+_log = structlog.get_logger()
+
+_HANDSHAKE_SECONDS = 10.0
+# How long a peer may take to read what is left when its connection ends.
+_LINGER_SECONDS = 1.0
+
+
+class Connection(asyncio.Protocol):
+    """A connection of a client."""
+
+    def __init__(self, acceptor: Acceptor, limits: Limits, closed: Callable[[Connection], None]) -> None:
+        """`closed` is told when the connection has ended."""
+        self._closed = closed
+        self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self._loop, self._ended)
+        self._inbox = Inbox(acceptor, limits, self._outbox, Calm(self._loop.time), self._answered)
+        self._rest = b""
+        self._has_preface = False
+        self._going_away: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._ending = self._loop.call_later(_HANDSHAKE_SECONDS, self.abort)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._outbox.connected(self._transport)
+        self._outbox.send(self._inbox.settings())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ending.cancel()
+        if self._going_away is not None:
+            self._going_away.cancel()
+        self._transport = None
+        self._outbox.disconnected()
+        self._inbox.lose_all()
+        self._closed(self)
+
+    def pause_writing(self) -> None:
+        self._outbox.pause()
+
+    def resume_writing(self) -> None:
+        self._outbox.resume()
+
+    def eof_received(self) -> bool:
+        return False  # closes: a peer that sends no more cannot open windows
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            self._cut(self._rest + data if self._rest else data)
+        except ConnectionFailed as failed:
+            self._fail(failed.code, str(failed))
+        except BadHeaders as failed:
+            self._fail(frames.COMPRESSION_ERROR, str(failed))
+
+    def _cut(self, data: bytes) -> None:
+        at, end = 0, len(data)
+        if not self._has_preface:
+            if end < len(frames.PREFACE) and frames.PREFACE.startswith(data):
+                self._rest = data
+                return
+            if not data.startswith(frames.PREFACE):
+                raise ConnectionFailed(frames.PROTOCOL_ERROR, "the connection does not begin as HTTP/2 does")
+            self._has_preface = True
+            at = len(frames.PREFACE)
+        frame = self._inbox.frame
+        while end - at >= frames.HEADER_BYTES:
+            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            if length > frames.DEFAULT_FRAME_SIZE:
+                raise ConnectionFailed(frames.FRAME_SIZE_ERROR, "a frame larger than was allowed")
+            start = at + frames.HEADER_BYTES
+            stop = start + length
+            if stop > end:
+                break
+            stream_id = int.from_bytes(data[at + 5 : start], "big") & 0x7FFFFFFF
+            frame(data[at + 3], data[at + 4], stream_id, data[start:stop])
+            at = stop
+            if self._transport is None or self._transport.is_closing():
+                return
+        self._rest = data[at:] if at < end else b""
+        if self._inbox.has_settings and self._going_away is None:
+            self._ending.cancel()
+
+    def _fail(self, code: int, problem: str) -> None:
+        _log.debug("connection failed", problem=problem, code=code)
+        self._outbox.send(frames.goaway(self._inbox.last_id, code, problem.encode()))
+        self.close()
+
+    # The end
+
+    def go_away(self, patience_seconds: float) -> None:
+        """Tells the peer to open no more streams, and closes when the last has ended.
+
+        Those that are on their way meanwhile are taken: the peer's answer to a PING shows that no more come.
+        """
+        if self._going_away is not None or self._transport is None:
+            return
+        self._going_away = self._loop.call_later(patience_seconds, self._refuse_more)
+        self._outbox.send(frames.goaway(frames.LARGEST_WINDOW, frames.NO_ERROR) + frames.ping(bytes(8)))
+
+    def _answered(self) -> None:
+        if self._going_away is not None:
+            self._refuse_more()
+
+    def _refuse_more(self) -> None:
+        assert self._going_away is not None
+        self._going_away.cancel()
+        if self._is_refusing:
+            return
+        self._inbox.last_accepted = self._inbox.last_id
+        self._outbox.send(frames.goaway(self._inbox.last_id, frames.NO_ERROR))
+        if not self._inbox.streams:
+            self.close()
+
+    @property
+    def _is_refusing(self) -> bool:
+        return self._inbox.last_accepted != frames.LARGEST_WINDOW
+
+    def _ended(self, stream: Stream) -> None:
+        """The response of a stream is out."""
+        self._inbox.ended(stream)
+        if self._is_refusing and not self._inbox.streams:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the connection when what was sent is out, or soon."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._outbox.flush()
+            self._transport.close()
+            self._ending.cancel()
+            self._ending = self._loop.call_later(_LINGER_SECONDS, self.abort)
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
