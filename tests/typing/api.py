@@ -56,6 +56,26 @@ def pages(client: awsidecar.Client) -> None:
         assert_type(shard["ShardId"], str)
 
 
+def page_streams(client: awsidecar.Client) -> None:
+    queried = client.dynamodb.query_stream(TableName="users", limit_items=10, timeout=5)
+    for page in queried:
+        assert_type(page, shapes.QueryResponse)
+    for item in queried.items():
+        assert_type(item, dict[str, Any])
+    scanned = client.dynamodb.scan_stream(TableName="users", segments=4, ExclusiveStartKey={"id": "1"})
+    assert_type(scanned.positions, list[awsidecar.SegmentPosition])
+    client.dynamodb.scan_stream(TableName="users", segments=4, positions=scanned.positions)
+    client.dynamodb.execute_statement_stream(Statement="SELECT * FROM users", Parameters=["a", 1])
+    client.dynamodb.query_stream(TableName="users", segments=4)  # type: ignore[call-arg]
+
+
+async def aio_page_streams(client: aio.Client) -> None:
+    async for page in client.dynamodb.scan_stream(TableName="users", segments=4):
+        assert_type(page, shapes.ScanResponse)
+    async for item in client.dynamodb.execute_statement_stream(Statement="SELECT * FROM users").items():
+        assert_type(item, dict[str, Any])
+
+
 def mistakes(client: awsidecar.Client) -> None:
     client.dynamodb.get_item(TableName="users")  # type: ignore[call-arg]
     client.dynamodb.get_item(Tablename="users", Key={"id": "1"})  # type: ignore[call-arg]

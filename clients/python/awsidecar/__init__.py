@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from awsidecar.client import Client, SessionClient, connect
     from awsidecar.errors import SidecarError
     from awsidecar.identity import AwsCredentials, Caller, Tier, Validity
+    from awsidecar.page_progress import SegmentPosition
     from awsidecar.values import Value
 
 __all__ = [
     "AwsCredentials",
     "Caller",
     "Client",
+    "SegmentPosition",
     "SessionClient",
     "SidecarError",
     "Tier",
@@ -34,6 +36,7 @@ _MODULES = {
     "AwsCredentials": "awsidecar.identity",
     "Caller": "awsidecar.identity",
     "Client": "awsidecar.client",
+    "SegmentPosition": "awsidecar.page_progress",
     "SessionClient": "awsidecar.client",
     "SidecarError": "awsidecar.exceptions",
     "Tier": "awsidecar.identity",

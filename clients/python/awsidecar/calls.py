@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -39,6 +39,21 @@ class Calls:
         except grpc.RpcError as error:
             raise failure_of(error, method.name) from error
         return response, facts_of(call.trailing_metadata())
+
+    def stream(self, method: Method, request: Message, timeout: float | None) -> Generator[Any, None, None]:
+        """Yields the responses of a stream; closing it ends the call."""
+        callable_ = self.channel.unary_stream(
+            method.path,
+            request_serializer=method.request_class.SerializeToString,
+            response_deserializer=method.response_class.FromString,
+        )
+        call = callable_(request, timeout=_limit(timeout, self.settings), metadata=self.settings.metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise failure_of(error, method.name) from error
+        finally:
+            call.cancel()
 
     def perform(self, operation: Operation, parameters: Mapping[str, object], timeout: float | None) -> Any:
         """Performs an AWS operation."""
@@ -92,6 +107,22 @@ class AioCalls:
         except grpc.RpcError as error:
             raise failure_of(error, method.name) from error
         return response, facts_of(await call.trailing_metadata())
+
+    async def stream(self, method: Method, request: Message, timeout: float | None) -> AsyncGenerator[Any, None]:
+        """Yields the responses of a stream; closing it ends the call."""
+        callable_ = self.channel.unary_stream(
+            method.path,
+            request_serializer=method.request_class.SerializeToString,
+            response_deserializer=method.response_class.FromString,
+        )
+        call = callable_(request, timeout=_limit(timeout, self.settings), metadata=self.settings.metadata)
+        try:
+            async for response in call:
+                yield response
+        except grpc.RpcError as error:
+            raise failure_of(error, method.name) from error
+        finally:
+            call.cancel()
 
     async def perform(self, operation: Operation, parameters: Mapping[str, object], timeout: float | None) -> Any:
         """Performs an AWS operation."""

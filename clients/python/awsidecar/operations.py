@@ -37,6 +37,9 @@ class Method:
     response_class: type[Message]
     # Whether the contract says that calling it twice is calling it once.
     is_read: bool
+    # Whether the caller sends a stream of requests, and whether it gets one of responses.
+    takes_stream: bool = False
+    gives_stream: bool = False
 
     @classmethod
     def of(cls, descriptor: MethodDescriptor) -> Method:
@@ -47,6 +50,8 @@ class Method:
             request_class=GetMessageClass(descriptor.input_type),
             response_class=GetMessageClass(descriptor.output_type),
             is_read=level == MethodOptions.NO_SIDE_EFFECTS,
+            takes_stream=descriptor.client_streaming,
+            gives_stream=descriptor.server_streaming,
         )
 
 
@@ -114,14 +119,27 @@ def operations_of(service: ServiceDescriptor) -> dict[str, Operation]:
     return {method.name: Operation.of(method) for method in methods}
 
 
+def own_methods_of(service: ServiceDescriptor) -> dict[str, Method]:
+    """Returns the sidecar's own methods of one service by name, in the order of the contract."""
+    methods = (method for method in service.methods if not method.GetOptions().HasExtension(options_pb2.aws))
+    return {method.name: Method.of(method) for method in methods}
+
+
 def _empty(field: FieldDescriptor) -> type:
     return dict if map_value_field(field) is not None else list
 
 
-DYNAMODB = operations_of(dynamodb_service_pb2.DESCRIPTOR.services_by_name["DynamoDbService"])
-STREAMS = operations_of(streams_service_pb2.DESCRIPTOR.services_by_name["DynamoDbStreamsService"])
-CREDENTIALS = {
-    method.name: Method.of(method)
-    for method in credentials_pb2.DESCRIPTOR.services_by_name["CredentialsService"].methods
-}
-METHODS = (*(operation.method for operation in (*DYNAMODB.values(), *STREAMS.values())), *CREDENTIALS.values())
+_DYNAMODB = dynamodb_service_pb2.DESCRIPTOR.services_by_name["DynamoDbService"]
+_STREAMS = streams_service_pb2.DESCRIPTOR.services_by_name["DynamoDbStreamsService"]
+_CREDENTIALS = credentials_pb2.DESCRIPTOR.services_by_name["CredentialsService"]
+
+DYNAMODB = operations_of(_DYNAMODB)
+STREAMS = operations_of(_STREAMS)
+# What the sidecar has beside DynamoDB's operations.
+OWN = own_methods_of(_DYNAMODB)
+CREDENTIALS = own_methods_of(_CREDENTIALS)
+METHODS = (
+    *(operation.method for operation in (*DYNAMODB.values(), *STREAMS.values())),
+    *OWN.values(),
+    *CREDENTIALS.values(),
+)

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
 from awsidecar.operations import DYNAMODB, STREAMS
+from awsidecar.page_streams import AioPageStreams, PageStreams
 
 if TYPE_CHECKING:
     from awsidecar import shapes
     from awsidecar.calls import AioCalls, Calls
 
 
-class DynamoDb:
+class DynamoDb(PageStreams):
     """DynamoDB, for threads."""
 
     def __init__(self, calls: Calls) -> None:
@@ -893,7 +894,7 @@ class DynamoDb:
         return reply
 
 
-class AioDynamoDb:
+class AioDynamoDb(AioPageStreams):
     """DynamoDB, for asyncio."""
 
     def __init__(self, calls: AioCalls) -> None:

@@ -33,6 +33,8 @@ _SERVICES = (
     ("DynamoDb", "DynamoDB", "DYNAMODB", DYNAMODB),
     ("DynamoDbStreams", "DynamoDB Streams", "STREAMS", STREAMS),
 )
+# The classes with the methods of the sidecar's own RPCs, by service; those for asyncio have the same names after `Aio`.
+_OWN = {"DynamoDb": ("PageStreams",), "DynamoDbStreams": ()}
 _LINE_LENGTH = 116
 
 
@@ -135,7 +137,9 @@ def services_text(shapes: Shapes) -> str:
     lines = _SERVICES_HEAD.splitlines()
     for name, title, table, operations in _SERVICES:
         for style in _STYLES:
-            lines += ["", "", f"class {style.prefix}{name}:", f'    """{title}, for {style.audience}."""', ""]
+            bases = ", ".join(f"{style.prefix}{base}" for base in _OWN[name])
+            lines += ["", "", f"class {style.prefix}{name}{f'({bases})' if bases else ''}:"]
+            lines += [f'    """{title}, for {style.audience}."""', ""]
             lines += [f"    def __init__(self, calls: {style.prefix}Calls) -> None:", "        self._calls = calls"]
             for operation in operations.values():
                 lines += _methods(shapes, operation, style, table)
@@ -229,6 +233,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
 from awsidecar.operations import DYNAMODB, STREAMS
+from awsidecar.page_streams import AioPageStreams, PageStreams
 
 if TYPE_CHECKING:
     from awsidecar import shapes

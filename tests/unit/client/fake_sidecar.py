@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,16 +35,22 @@ class Refused:
     request_id: str = ""
 
 
+Answer = Message | Refused | Callable[[Any], Message] | Sequence[Message | Refused]
+
+
 @dataclass
 class FakeSidecar:
-    """Answers each method with what was put into `answers`, in order, the last of them for ever."""
+    """Answers each method with what was put into `answers`, in order, the last of them for ever.
 
-    answers: dict[str, deque[Message | Refused | Callable[[Any], Message]]] = field(default_factory=dict)
+    A method that streams gives the messages of a list, up to the refusal in it if there is one.
+    """
+
+    answers: dict[str, deque[Answer]] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
     address: str = "127.0.0.1:0"
     target: str = ""
 
-    def answer(self, method: str, *answers: Message | Refused | Callable[[Any], Message]) -> None:
+    def answer(self, method: str, *answers: Answer) -> None:
         self.answers[method] = deque(answers)
 
     def start(self) -> None:
@@ -70,13 +76,13 @@ class FakeSidecar:
         self._server.stop(None).wait()
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        if method.gives_stream:
+            return self._stream_handler(method)
+
         def serve(message: Any, context: grpc.ServicerContext) -> Message:
-            metadata = {key: str(value) for key, value in context.invocation_metadata()}
-            self.received.append(Received(method.name, message, metadata, context.time_remaining()))
-            answers = self.answers.get(method.name)
-            if not answers:
+            answer = self._answer(method, message, context)
+            if answer is None:
                 return method.response_class()
-            answer = answers.popleft() if len(answers) > 1 else answers[0]
             if isinstance(answer, Refused):
                 _refuse(context, answer)
             context.set_trailing_metadata(
@@ -93,6 +99,29 @@ class FakeSidecar:
             request_deserializer=method.request_class.FromString,
             response_serializer=method.response_class.SerializeToString,
         )
+
+    def _stream_handler(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        def serve(message: Any, context: grpc.ServicerContext) -> Iterator[Message]:
+            answer = self._answer(method, message, context)
+            for one in answer if isinstance(answer, Sequence) else ():
+                if isinstance(one, Refused):
+                    _refuse(context, one)
+                else:
+                    yield one
+
+        return grpc.unary_stream_rpc_method_handler(
+            serve,
+            request_deserializer=method.request_class.FromString,
+            response_serializer=method.response_class.SerializeToString,
+        )
+
+    def _answer(self, method: Method, message: Any, context: grpc.ServicerContext) -> Answer | None:
+        metadata = {key: str(value) for key, value in context.invocation_metadata()}
+        self.received.append(Received(method.name, message, metadata, context.time_remaining()))
+        answers = self.answers.get(method.name)
+        if not answers:
+            return None
+        return answers.popleft() if len(answers) > 1 else answers[0]
 
 
 def _refuse(context: grpc.ServicerContext, refused: Refused) -> None:
