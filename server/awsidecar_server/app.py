@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from awsidecar_server.api.admission import Admission
+from awsidecar_server.api.batches import batch_handlers
 from awsidecar_server.api.credentials import CredentialsHandlers
 from awsidecar_server.api.documents import document_handlers
 from awsidecar_server.api.edge import Edge
@@ -29,7 +30,9 @@ from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
 from awsidecar_server.documents.operations import document_operations
+from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.page_streams import PageStreams
+from awsidecar_server.dynamodb.table_keys import TableKeys
 from awsidecar_server.dynamodb.waiting import Waiting
 from awsidecar_server.identity.cache import CredentialCache
 from awsidecar_server.identity.clock import Clock, utc_now
@@ -85,6 +88,7 @@ class App:
             tokens=SecurityTokens(lane, self._sdk, regions.default),
         )
         operations = Operations(aws_rpcs(), partial(self._operation, lane))
+        self._table_keys = TableKeys(operations)
         admission = Admission(config.listen)
         self.server = Server(config.listen, admission, Edge(admission, regions, telemetry))
         self.server.add_services(
@@ -94,6 +98,7 @@ class App:
                 **waiter_handlers(Waiting(operations), gate),
                 **page_stream_handlers(PageStreams(operations), gate),
                 **document_handlers(document_operations(operations), gate),
+                **batch_handlers(Means(operations, self._table_keys), gate),
             },
         )
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
@@ -126,6 +131,7 @@ class App:
             self._closing.push_async_callback(self._sdk.aclose)
             self._closing.push_async_callback(self._transport.aclose)
             self._closing.push_async_callback(self._cache.aclose)
+            self._closing.push_async_callback(self._table_keys.aclose)
             await self.admin.start()
             self._closing.push_async_callback(self.admin.stop)
             await self.server.start()

@@ -6,6 +6,7 @@ import warnings
 from awsidecar.dynamodb.v1 import autoscaling_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_autoscaling__pb2
 from awsidecar.dynamodb.v1 import backups_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_backups__pb2
 from awsidecar.dynamodb.v1 import batch_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2
+from awsidecar.dynamodb.v1 import batch_streams_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2
 from awsidecar.dynamodb.v1 import bulk_operations_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_bulk__operations__pb2
 from awsidecar.dynamodb.v1 import contributor_insights_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_contributor__insights__pb2
 from awsidecar.dynamodb.v1 import exports_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_exports__pb2
@@ -86,10 +87,20 @@ class DynamoDbServiceStub:
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchGetItemRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchGetItemResponse.FromString,
                 _registered_method=True)
+        self.BatchGetStream = channel.stream_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/BatchGetStream',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchGetStreamRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchGetStreamResponse.FromString,
+                _registered_method=True)
         self.BatchWriteItem = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/BatchWriteItem',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchWriteItemRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchWriteItemResponse.FromString,
+                _registered_method=True)
+        self.BatchWriteStream = channel.stream_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/BatchWriteStream',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchWriteStreamRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchWriteStreamResponse.FromString,
                 _registered_method=True)
         self.Query = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/Query',
@@ -507,6 +518,20 @@ class DynamoDbServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetStream(self, request_iterator, context):
+        """Reads any number of items by their keys, in batches, and answers each of them: with the item, with the word that
+        there is none, with its own failure, or as not attempted when time was up.
+        The sidecar splits the reads by AWS's limits, fetches an item once that is asked for twice, and repeats what AWS
+        leaves unprocessed until a little before the caller's deadline. Without a deadline it gives up when nothing has
+        been processed for about a minute. A caller that does not read the outcomes is not read from, either.
+        A failure concerns the keys it is about: an unknown table fails its own reads, and the others go on. The stream as
+        a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message cannot be read or has
+        options that come late; then after the outcomes of what came before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchWriteItem(self, request, context):
         """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
         Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
@@ -517,6 +542,24 @@ class DynamoDbServiceServicer:
         with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
         or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchWriteStream(self, request_iterator, context):
+        """Performs any number of puts and deletes, in batches, and tells of each what became of it: done, failed with its
+        own error, or not attempted when time was up.
+        The sidecar splits the writes by AWS's limits, and repeats what AWS leaves unprocessed until a little before the
+        caller's deadline. Without a deadline it gives up when nothing has been processed for about a minute. Writes to
+        one item are done one after the other, in the order of the stream; all others in any order, and several batches at
+        a time. What a lost answer leaves open is sent once more, as AWS's SDKs do it, before a later write to the same
+        item; another writer's change in between may be undone by that. A caller that does not read the outcomes is not
+        read from, either.
+        A failure concerns the writes it is about: an item that AWS refuses fails alone, an unknown table fails its own
+        writes. The stream as a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message
+        cannot be read or has options that come late; then after the outcomes of what came before it. A stream that is
+        cancelled or breaks has done the writes that it said were done, and perhaps others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1290,10 +1333,20 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchGetItemRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchGetItemResponse.SerializeToString,
             ),
+            'BatchGetStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.BatchGetStream,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchGetStreamRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchGetStreamResponse.SerializeToString,
+            ),
             'BatchWriteItem': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchWriteItem,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchWriteItemRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchWriteItemResponse.SerializeToString,
+            ),
+            'BatchWriteStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.BatchWriteStream,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchWriteStreamRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchWriteStreamResponse.SerializeToString,
             ),
             'Query': grpc.unary_unary_rpc_method_handler(
                     servicer.Query,
@@ -1779,6 +1832,33 @@ class DynamoDbService:
             _registered_method=True)
 
     @staticmethod
+    def BatchGetStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/BatchGetStream',
+            awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchGetStreamRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchGetStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def BatchWriteItem(request,
             target,
             options=(),
@@ -1795,6 +1875,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/BatchWriteItem',
             awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchWriteItemRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_batch__pb2.BatchWriteItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchWriteStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/BatchWriteStream',
+            awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchWriteStreamRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_batch__streams__pb2.BatchWriteStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

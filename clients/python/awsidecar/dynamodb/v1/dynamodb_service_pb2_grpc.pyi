@@ -6,6 +6,7 @@ isort:skip_file
 from awsidecar.dynamodb.v1 import autoscaling_pb2 as _autoscaling_pb2
 from awsidecar.dynamodb.v1 import backups_pb2 as _backups_pb2
 from awsidecar.dynamodb.v1 import batch_pb2 as _batch_pb2
+from awsidecar.dynamodb.v1 import batch_streams_pb2 as _batch_streams_pb2
 from awsidecar.dynamodb.v1 import bulk_operations_pb2 as _bulk_operations_pb2
 from awsidecar.dynamodb.v1 import contributor_insights_pb2 as _contributor_insights_pb2
 from awsidecar.dynamodb.v1 import exports_pb2 as _exports_pb2
@@ -114,6 +115,16 @@ class DynamoDbServiceStub:
     ResourceNotFoundException (NOT_FOUND) if any table is unknown.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
     """
+    BatchGetStream: _grpc.StreamStreamMultiCallable[_batch_streams_pb2.BatchGetStreamRequest, _batch_streams_pb2.BatchGetStreamResponse]
+    """Reads any number of items by their keys, in batches, and answers each of them: with the item, with the word that
+    there is none, with its own failure, or as not attempted when time was up.
+    The sidecar splits the reads by AWS's limits, fetches an item once that is asked for twice, and repeats what AWS
+    leaves unprocessed until a little before the caller's deadline. Without a deadline it gives up when nothing has
+    been processed for about a minute. A caller that does not read the outcomes is not read from, either.
+    A failure concerns the keys it is about: an unknown table fails its own reads, and the others go on. The stream as
+    a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message cannot be read or has
+    options that come late; then after the outcomes of what came before it.
+    """
     BatchWriteItem: _grpc.UnaryUnaryMultiCallable[_batch_pb2.BatchWriteItemRequest, _batch_pb2.BatchWriteItemResponse]
     """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
     Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
@@ -124,6 +135,20 @@ class DynamoDbServiceStub:
     with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
     or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+    """
+    BatchWriteStream: _grpc.StreamStreamMultiCallable[_batch_streams_pb2.BatchWriteStreamRequest, _batch_streams_pb2.BatchWriteStreamResponse]
+    """Performs any number of puts and deletes, in batches, and tells of each what became of it: done, failed with its
+    own error, or not attempted when time was up.
+    The sidecar splits the writes by AWS's limits, and repeats what AWS leaves unprocessed until a little before the
+    caller's deadline. Without a deadline it gives up when nothing has been processed for about a minute. Writes to
+    one item are done one after the other, in the order of the stream; all others in any order, and several batches at
+    a time. What a lost answer leaves open is sent once more, as AWS's SDKs do it, before a later write to the same
+    item; another writer's change in between may be undone by that. A caller that does not read the outcomes is not
+    read from, either.
+    A failure concerns the writes it is about: an item that AWS refuses fails alone, an unknown table fails its own
+    writes. The stream as a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message
+    cannot be read or has options that come late; then after the outcomes of what came before it. A stream that is
+    cancelled or breaks has done the writes that it said were done, and perhaps others.
     """
     Query: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]
     """Returns the items of one partition key value of a table or an index, in sort key order, a page at a time.
@@ -668,6 +693,16 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     ResourceNotFoundException (NOT_FOUND) if any table is unknown.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
     """
+    BatchGetStream: _aio.StreamStreamMultiCallable[_batch_streams_pb2.BatchGetStreamRequest, _batch_streams_pb2.BatchGetStreamResponse]  # type: ignore[assignment]
+    """Reads any number of items by their keys, in batches, and answers each of them: with the item, with the word that
+    there is none, with its own failure, or as not attempted when time was up.
+    The sidecar splits the reads by AWS's limits, fetches an item once that is asked for twice, and repeats what AWS
+    leaves unprocessed until a little before the caller's deadline. Without a deadline it gives up when nothing has
+    been processed for about a minute. A caller that does not read the outcomes is not read from, either.
+    A failure concerns the keys it is about: an unknown table fails its own reads, and the others go on. The stream as
+    a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message cannot be read or has
+    options that come late; then after the outcomes of what came before it.
+    """
     BatchWriteItem: _aio.UnaryUnaryMultiCallable[_batch_pb2.BatchWriteItemRequest, _batch_pb2.BatchWriteItemResponse]  # type: ignore[assignment]
     """Puts and deletes up to 25 items, 16 MB in all, in one or more tables. No updates and no conditions.
     Each put or delete is atomic, the batch is not: what was not written comes back in unprocessed_items, to be
@@ -678,6 +713,20 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
     or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+    """
+    BatchWriteStream: _aio.StreamStreamMultiCallable[_batch_streams_pb2.BatchWriteStreamRequest, _batch_streams_pb2.BatchWriteStreamResponse]  # type: ignore[assignment]
+    """Performs any number of puts and deletes, in batches, and tells of each what became of it: done, failed with its
+    own error, or not attempted when time was up.
+    The sidecar splits the writes by AWS's limits, and repeats what AWS leaves unprocessed until a little before the
+    caller's deadline. Without a deadline it gives up when nothing has been processed for about a minute. Writes to
+    one item are done one after the other, in the order of the stream; all others in any order, and several batches at
+    a time. What a lost answer leaves open is sent once more, as AWS's SDKs do it, before a later write to the same
+    item; another writer's change in between may be undone by that. A caller that does not read the outcomes is not
+    read from, either.
+    A failure concerns the writes it is about: an item that AWS refuses fails alone, an unknown table fails its own
+    writes. The stream as a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message
+    cannot be read or has options that come late; then after the outcomes of what came before it. A stream that is
+    cancelled or breaks has done the writes that it said were done, and perhaps others.
     """
     Query: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]  # type: ignore[assignment]
     """Returns the items of one partition key value of a table or an index, in sort key order, a page at a time.
@@ -1251,6 +1300,22 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BatchGetStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_batch_streams_pb2.BatchGetStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_batch_streams_pb2.BatchGetStreamResponse], _abc.AsyncIterator[_batch_streams_pb2.BatchGetStreamResponse]]:
+        """Reads any number of items by their keys, in batches, and answers each of them: with the item, with the word that
+        there is none, with its own failure, or as not attempted when time was up.
+        The sidecar splits the reads by AWS's limits, fetches an item once that is asked for twice, and repeats what AWS
+        leaves unprocessed until a little before the caller's deadline. Without a deadline it gives up when nothing has
+        been processed for about a minute. A caller that does not read the outcomes is not read from, either.
+        A failure concerns the keys it is about: an unknown table fails its own reads, and the others go on. The stream as
+        a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message cannot be read or has
+        options that come late; then after the outcomes of what came before it.
+        """
+
+    @_abc_1.abstractmethod
     def BatchWriteItem(
         self,
         request: _batch_pb2.BatchWriteItemRequest,
@@ -1265,6 +1330,26 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         with ReplicatedWriteConflictException (ABORTED), ItemCollectionSizeLimitExceededException (RESOURCE_EXHAUSTED)
         or, if any table is unknown, ResourceNotFoundException (NOT_FOUND).
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+        """
+
+    @_abc_1.abstractmethod
+    def BatchWriteStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_batch_streams_pb2.BatchWriteStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_batch_streams_pb2.BatchWriteStreamResponse], _abc.AsyncIterator[_batch_streams_pb2.BatchWriteStreamResponse]]:
+        """Performs any number of puts and deletes, in batches, and tells of each what became of it: done, failed with its
+        own error, or not attempted when time was up.
+        The sidecar splits the writes by AWS's limits, and repeats what AWS leaves unprocessed until a little before the
+        caller's deadline. Without a deadline it gives up when nothing has been processed for about a minute. Writes to
+        one item are done one after the other, in the order of the stream; all others in any order, and several batches at
+        a time. What a lost answer leaves open is sent once more, as AWS's SDKs do it, before a later write to the same
+        item; another writer's change in between may be undone by that. A caller that does not read the outcomes is not
+        read from, either.
+        A failure concerns the writes it is about: an item that AWS refuses fails alone, an unknown table fails its own
+        writes. The stream as a whole fails when the caller cannot be identified, and with INVALID_ARGUMENT when a message
+        cannot be read or has options that come late; then after the outcomes of what came before it. A stream that is
+        cancelled or breaks has done the writes that it said were done, and perhaps others.
         """
 
     @_abc_1.abstractmethod

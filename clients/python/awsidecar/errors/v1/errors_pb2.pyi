@@ -221,6 +221,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "domain": "awsidecar",
           "metadata": { "operation": "Get", "field": "Item.account" } }
     """
+    ERROR_REASON_UNPROCESSED: _ErrorReason.ValueType  # 21
+    """AWS left an element of BatchWriteStream or BatchGetStream unprocessed each of the `attempts` times it was sent,
+    mostly because of throttling, until time was up. A write was not done. RESOURCE_EXHAUSTED.
+
+    Example of an ErrorInfo:
+
+        { "reason": "UNPROCESSED",
+          "domain": "awsidecar",
+          "metadata": { "operation": "BatchWriteStream", "attempts": "7" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
@@ -423,6 +433,16 @@ Example of an ErrorInfo:
     { "reason": "NUMBER_NOT_EXACT",
       "domain": "awsidecar",
       "metadata": { "operation": "Get", "field": "Item.account" } }
+"""
+ERROR_REASON_UNPROCESSED: ErrorReason.ValueType  # 21
+"""AWS left an element of BatchWriteStream or BatchGetStream unprocessed each of the `attempts` times it was sent,
+mostly because of throttling, until time was up. A write was not done. RESOURCE_EXHAUSTED.
+
+Example of an ErrorInfo:
+
+    { "reason": "UNPROCESSED",
+      "domain": "awsidecar",
+      "metadata": { "operation": "BatchWriteStream", "attempts": "7" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

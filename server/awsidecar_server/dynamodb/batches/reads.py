@@ -1,0 +1,126 @@
+"""Streams of reads by key, by BatchGetItem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue, Key
+from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemRequest, BatchGetItemResponse, KeysAndAttributes
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, StreamedGet
+from awsidecar_server.dynamodb.batches.entries import NOT_FOUND, Answer, Entry, Failure, Result
+from awsidecar_server.dynamodb.batches.plan import Ordering, Together
+from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, invalid
+from awsidecar_server.dynamodb.key_values import KeyValues, key_of, same_items, scalars
+from awsidecar_server.dynamodb.projections import KeyedProjection, keyed_projection
+from awsidecar_server.dynamodb.table_keys import KeyNames
+from awsidecar_server.errors import AwsUnreachable
+from awsidecar_server.operations import Scope
+
+_KEY_BYTES = 16_384
+
+
+class Reads:
+    """The reads of one stream."""
+
+    # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    most_entries = 100
+    # Each answer may have 16 MB.
+    most_in_flight = 4
+    changes_data = False
+
+    def __init__(self, means: Means, scope: Scope) -> None:
+        self._means = means
+        self._capacity = ""
+        self._tables: Mapping[str, KeysAndAttributes] = {}
+        self.in_order = False
+
+    def ordering(self) -> Ordering:
+        return Together()
+
+    def elements(self, request: BatchGetStreamRequest, *, is_first: bool) -> Sequence[StreamedGet]:
+        if request.HasField("options"):
+            if not is_first:
+                raise invalid("options", "must be in the first message")
+            self.in_order = request.options.in_order
+            self._capacity = checked_capacity(request.options.return_consumed_capacity)
+            self._tables = request.options.tables
+            for name, how in self._tables.items():
+                if how.keys:
+                    raise invalid(f"options.tables[{name}].keys", "must be empty: the keys are in gets")
+        return request.gets
+
+    def asked(self, number: int, element: StreamedGet) -> Asked:
+        if not element.table_name:
+            return Asked("", element, invalid(f"gets[{number}].table_name", "is missing"))
+        if not element.key:
+            return Asked("", element, invalid(f"gets[{number}].key", "is missing"))
+        key = Key()
+        for name, value in element.key.items():
+            key.attributes[name].CopyFrom(value)
+        return Asked(element.table_name, key)
+
+    async def key_names(self, table: str) -> KeyNames | None:
+        """Each read brings them: its key has no other attributes."""
+        return None
+
+    def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
+        assert isinstance(asked.message, Key)
+        identity = asked.table, same_items(asked.message.attributes)
+        return Entry(index, asked.table, asked.message, _KEY_BYTES, identity, ())
+
+    async def send(self, table: str, key_names: KeyNames | None, entries: Sequence[Entry], scope: Scope) -> Answer:
+        request = BatchGetItemRequest()
+        if self._capacity:
+            request.return_consumed_capacity = self._capacity
+        asked = request.request_items[table]
+        if table in self._tables:
+            asked.CopyFrom(self._tables[table])
+        keys = [entry.message for entry in entries if isinstance(entry.message, Key)]
+        asked.keys.extend(keys)
+        names = tuple(sorted({name for key in keys for name in key.attributes}))
+        projection = keyed_projection(asked, names)
+        reply = await self._means.operations.call("BatchGetItem", request, scope, BatchGetItemResponse)
+        return _answer(table, entries, reply, names, projection)
+
+    def refused(self, table: str, failure: Failure) -> None:
+        """Nothing that is remembered was wrong."""
+
+
+def _answer(
+    table: str, entries: Sequence[Entry], reply: BatchGetItemResponse, names: KeyNames, projection: KeyedProjection
+) -> Answer:
+    unanswered: dict[KeyValues, Entry] = {}
+    for entry in entries:
+        assert isinstance(entry.message, Key)
+        unanswered[scalars(entry.message.attributes)] = entry
+    results: list[tuple[Entry, Result]] = []
+    left: list[Entry] = []
+    strangers = 0
+    for item in (item for listed in reply.responses.values() for item in listed.items):
+        found = _taken(unanswered, item.attributes, names)
+        if found is None:
+            strangers += 1
+            continue
+        projection.remove_added(item)
+        results.append((found, Result("item", item=item, size=item.ByteSize())))
+    for key in (key for listed in reply.unprocessed_keys.values() for key in listed.keys):
+        found = _taken(unanswered, key.attributes, names)
+        if found is None:
+            strangers += 1
+        else:
+            left.append(found)
+    # What is neither there nor unprocessed does not exist, unless there is something that nobody has asked for.
+    absent = NOT_FOUND if not strangers else Result("failure", failure=_unreadable())
+    results += [(entry, absent) for entry in unanswered.values()]
+    return Answer(results, left, list(reply.consumed_capacity))
+
+
+def _taken(
+    unanswered: dict[KeyValues, Entry], attributes: Mapping[str, AttributeValue], names: KeyNames
+) -> Entry | None:
+    key = key_of(attributes, names)
+    return None if key is None else unanswered.pop(key, None)
+
+
+def _unreadable() -> AwsUnreachable:
+    return AwsUnreachable("AWS answered with keys that were not asked for", cause="bad_response")

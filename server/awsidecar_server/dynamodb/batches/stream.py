@@ -1,0 +1,185 @@
+"""One stream of writes or reads: takes requests in, has batches carried out, and tells what became of each element."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
+
+from google.protobuf.message import Message
+
+from awsidecar_server.dynamodb.batches.courier import Courier
+from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Entry, Outcome, Report, Result
+from awsidecar_server.dynamodb.batches.outbox import Outbox
+from awsidecar_server.dynamodb.batches.plan import Plan
+from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
+from awsidecar_server.dynamodb.batches.work import Asked, Work
+from awsidecar_server.errors import DeadlineSpent
+from awsidecar_server.operations import Scope
+
+# No more is read while so many elements have no outcome that the caller has taken, or take so much.
+MOST_UNTOLD = 4000
+# In AWS's JSON at its largest: a sixth of it as protobuf.
+_MOST_WAITING_BYTES = 96 * 1024 * 1024
+# No more is fetched while items of so many bytes wait for the caller.
+_MOST_HELD_BYTES = 16 * 1024 * 1024
+# Elements that are taken in before others have their turn; a request may have very many.
+_AT_A_TIME = 200
+# A batch that is not full waits while so many others of its table are in flight, and grows meanwhile.
+_MOST_PARTIAL = 2
+
+
+class BatchStream:
+    """Carries out one stream. Everything happens in the caller's task but reading, and the calls to AWS."""
+
+    def __init__(self, work: Work, scope: Scope, timing: Timing | None = None) -> None:
+        self._work = work
+        self._timing = timing or LoopTiming()
+        self._reports_at = reports_at(self._timing.now(), scope.deadline)
+        self._plan = Plan(work.ordering(), work.most_entries, _MOST_PARTIAL)
+        self._outbox = Outbox()
+        # The elements of the last request, and how many of them are taken in; and of all requests.
+        self._inbox: Sequence[Message] = ()
+        self._taken = 0
+        self._count = 0
+        # Set by whoever changes what the stream could go on with.
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
+        # What a batch has that no error foresees.
+        self._defect: BaseException | None = None
+        self._courier = Courier(
+            work, replace(scope, deadline=self._reports_at), self._plan, self._outbox, self._timing
+        )
+
+    async def reports(self, requests: AsyncIterator[Message]) -> AsyncGenerator[Report, None]:
+        """What became of the elements, each of which is told of once.
+
+        Nothing new is begun while the caller does not take what is told. A little before the deadline the work ends,
+        and the rest is told. What is wrong with a request is raised when all before it has been told of.
+        """
+        self._reading = asyncio.create_task(self._read(requests))
+        self._reading.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not self._is_time_up():
+                self._changed.clear()
+                if self._defect is not None:
+                    raise self._defect
+                self._carry_out()
+                report = self._outbox.take()
+                if report is not None:
+                    yield report
+                    self._room.set()
+                elif self._is_complete():
+                    self._reading.result()
+                    return
+                else:
+                    await self._timing.wait(self._changed, self._next_moment())
+            await self._stop()
+            for report in self._last_reports():
+                yield report
+        finally:
+            await self._stop()
+
+    # --- in ---
+
+    async def _read(self, requests: AsyncIterator[Message]) -> None:
+        is_first = True
+        async for request in requests:
+            elements = self._work.elements(request, is_first=is_first)
+            if is_first:
+                self._outbox.in_order = self._work.in_order
+            is_first = False
+            self._inbox, self._taken = elements, 0
+            while self._taken < len(elements):
+                await self._take_in(self._work.asked(self._taken, elements[self._taken]))
+                if self._taken % _AT_A_TIME == 0:
+                    await self._when_there_is_room()
+            await self._when_there_is_room()
+
+    async def _when_there_is_room(self) -> None:
+        self._changed.set()
+        await asyncio.sleep(0)
+        while self._count - self._outbox.told >= MOST_UNTOLD or self._plan.bytes >= _MOST_WAITING_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _take_in(self, asked: Asked) -> None:
+        """Puts the next of the inbox where it belongs."""
+        index = self._count
+        if asked.refusal is not None:
+            self._outbox.put(Outcome(index, Result("failure", failure=asked.refusal)))
+        else:
+            table = self._plan.table(asked.table)
+            if not table.unfinished:
+                self._changed.set()
+                table.key_names = await self._work.key_names(asked.table)
+            self._plan.add(self._work.entry(index, asked, table.key_names))
+        self._count += 1
+        self._taken += 1
+
+    # --- work ---
+
+    def _carry_out(self) -> None:
+        """Begins as many batches as may be in flight."""
+        while len(self._carrying) < self._work.most_in_flight:
+            # What holds up all others may always be sent, else nothing would ever go out.
+            only = self._outbox.next_index if self._outbox.bytes > _MOST_HELD_BYTES else None
+            batch = self._plan.take(self._timing.now(), with_index=only)
+            if batch is None:
+                return
+            task = asyncio.create_task(self._courier.carry(*batch))
+            self._carrying.add(task)
+            task.add_done_callback(self._carried)
+
+    def _carried(self, task: asyncio.Task[None]) -> None:
+        self._carrying.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._defect = task.exception()
+        self._room.set()
+        self._changed.set()
+
+    def _is_complete(self) -> bool:
+        assert self._reading is not None
+        return self._reading.done() and not self._plan
+
+    def _is_time_up(self) -> bool:
+        return self._reports_at is not None and self._timing.now() >= self._reports_at
+
+    def _next_moment(self) -> float | None:
+        """When there is something to do even if nothing happens."""
+        moments = (self._reports_at, self._plan.resumes_at(self._timing.now()))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def _stop(self) -> None:
+        """Ends the reading, and the calls in flight."""
+        assert self._reading is not None
+        tasks = [self._reading, *self._carrying]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- out ---
+
+    def _last_reports(self) -> list[Report]:
+        """All that is not told when time is up."""
+        for entry in self._plan.unfinished():
+            result = self._at_the_end(entry)
+            for index in (entry.index, *entry.also):
+                self._outbox.put(Outcome(index, result))
+        for number in range(len(self._inbox) - self._taken):
+            self._outbox.put(Outcome(self._count + number, NOT_ATTEMPTED))
+        reports: list[Report] = []
+        while (report := self._outbox.take()) is not None:
+            reports.append(report)
+        reports = reports or [Report()]
+        reports[-1].is_deadline_spent = True
+        return reports
+
+    def _at_the_end(self, entry: Entry) -> Result:
+        if not entry.attempts:
+            return NOT_ATTEMPTED
+        is_open = self._work.changes_data and (entry.is_in_flight or entry.is_ambiguous)
+        failure = None if entry.is_in_flight else entry.failure
+        return Result("failure", failure=failure or DeadlineSpent(), is_ambiguous=is_open)

@@ -1,0 +1,83 @@
+"""What streams of writes and streams of reads have in common, as the stream sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from awsidecar_server.dynamodb.batches.entries import Answer, Entry, Failure
+from awsidecar_server.dynamodb.batches.plan import Ordering
+from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
+from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.operations import Operations, Scope
+
+_CAPACITY_WORDS = frozenset({"", "NONE", "TOTAL", "INDEXES"})
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What batches are carried out with."""
+
+    operations: Operations
+    table_keys: TableKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One element of a request, before it is known what it takes to carry it out."""
+
+    table: str
+    message: Message
+    # What is wrong with it already.
+    refusal: InvalidRequest | None = None
+
+
+class Work(Protocol):
+    """Writes, or reads: what one batch is, and how AWS is asked for it."""
+
+    # As many as AWS takes in a batch, and as many batches as are in flight at once.
+    most_entries: int
+    most_in_flight: int
+    # Whether an attempt without an answer may have changed something.
+    changes_data: bool
+    # Whether the outcomes are told in order; known after the first request.
+    in_order: bool
+
+    def ordering(self) -> Ordering:
+        """The rule by which entries may be sent beside others."""
+
+    def elements(self, request: Any, *, is_first: bool) -> Sequence[Any]:
+        """The elements of a request; raises `InvalidRequest` for options that are wrong or come late."""
+
+    def asked(self, number: int, element: Any) -> Asked:
+        """What an element asks for; `number` is its place in its request."""
+
+    async def key_names(self, table: str) -> KeyNames | None:
+        """The names of a table's key attributes, where they matter and AWS tells them."""
+
+    def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry: ...
+
+    async def send(self, table: str, key_names: KeyNames | None, entries: Sequence[Entry], scope: Scope) -> Answer:
+        """Asks AWS for a batch of entries of one table; raises what the operation raises."""
+
+    def refused(self, table: str, failure: Failure) -> None:
+        """To be told of each batch that AWS refuses."""
+
+
+def checked_capacity(word: str) -> str:
+    """The word; raises `InvalidRequest` for one that would have each batch refused."""
+    if word not in _CAPACITY_WORDS:
+        raise invalid("options.return_consumed_capacity", "is none of NONE, TOTAL, INDEXES")
+    return word
+
+
+def invalid(field: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {problem}", FieldViolation(field, problem))
+
+
+def simple_name(table: str) -> str:
+    """The name of a table that may be given by its ARN. Tables of several accounts may have the same."""
+    return table.rpartition(":table/")[2]

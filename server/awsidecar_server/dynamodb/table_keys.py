@@ -1,0 +1,86 @@
+"""Which attributes are the primary key of a table: asked of AWS once for all who may know it, and kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from awsidecar.dynamodb.v1.tables_pb2 import DescribeTableRequest, DescribeTableResponse
+from awsidecar_server.errors import AwsRejected, SidecarError
+from awsidecar_server.identity.credentials import Caller
+from awsidecar_server.identity.flights import Flights
+from awsidecar_server.operations import Operations, Scope
+
+_log = structlog.get_logger()
+
+KeyNames = tuple[str, ...]
+
+# A table keeps its key as long as it lives; another one of the same name may have another.
+_KEPT_SECONDS = 300.0
+# Who may not know the key, or cannot now, does not ask for each message.
+_FAILURE_KEPT_SECONDS = 5.0
+_MOST_TABLES = 4096
+# The question serves all who wait, so it has a deadline of its own.
+_PATIENCE_SECONDS = 10.0
+
+_Place = tuple[Caller, str, str]
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class TableKeys:
+    """Names of key attributes by caller, region and table. What one caller may know is not told to another."""
+
+    def __init__(self, operations: Operations, clock: Callable[[], float] = _loop_time) -> None:
+        self._operations = operations
+        self._clock = clock
+        self._flights: Flights[_Place, KeyNames | None] = Flights()
+        # With the time until which it is good; the one that was asked for longest ago is the first.
+        self._known: OrderedDict[_Place, tuple[KeyNames | None, float]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<TableKeys of {len(self._known)} tables>"
+
+    async def of(self, table: str, scope: Scope) -> KeyNames | None:
+        """The names; None when AWS does not tell them to this caller, or not now. `table` is a name or an ARN."""
+        place = scope.caller, scope.region, table
+        names, good_until = self._known.get(place, (None, 0.0))
+        if self._clock() < good_until:
+            self._known.move_to_end(place)
+            return names
+        return await self._flights.join(place, partial(self._learn, place))
+
+    def forget(self, table: str, scope: Scope) -> None:
+        """To be called when AWS says that a key is not the table's."""
+        self._known.pop((scope.caller, scope.region, table), None)
+
+    async def aclose(self) -> None:
+        await self._flights.aclose()
+
+    async def _learn(self, place: _Place) -> KeyNames | None:
+        caller, region, table = place
+        names: KeyNames | None = None
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                described = await self._operations.call(
+                    "DescribeTable",
+                    DescribeTableRequest(table_name=table),
+                    Scope(caller, region),
+                    DescribeTableResponse,
+                )
+            names = tuple(one.attribute_name for one in described.table.key_schema) or None
+        except (AwsRejected, SidecarError, TimeoutError) as failure:
+            # The operation itself will tell the caller what is wrong, if anything is.
+            _log.debug("key of a table not known", table=table, failure=str(failure))
+        kept = _FAILURE_KEPT_SECONDS if names is None else _KEPT_SECONDS
+        self._known[place] = names, self._clock() + kept
+        self._known.move_to_end(place)
+        if len(self._known) > _MOST_TABLES:
+            self._known.popitem(last=False)
+        return names

@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.dynamodb.fake_batches import (
+    SCOPE,
+    FakeDynamoDb,
+    FakeTiming,
+    delete,
+    lost,
+    put,
+    refusal,
+    requests_of,
+    told,
+)
+
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
+from awsidecar_server.dynamodb.batches.entries import Outcome
+from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD, BatchStream
+from awsidecar_server.dynamodb.batches.work import Means
+from awsidecar_server.dynamodb.batches.writes import Writes
+from awsidecar_server.dynamodb.key_values import key_of
+from awsidecar_server.dynamodb.table_keys import TableKeys
+from awsidecar_server.errors import DeadlineSpent, InvalidRequest, LimitReached
+from awsidecar_server.operations import Scope
+
+
+def stream_of(aws: FakeDynamoDb, timing: FakeTiming | None = None, deadline: float | None = None) -> BatchStream:
+    scope = Scope(SCOPE.caller, SCOPE.region, deadline)
+    return BatchStream(Writes(Means(aws, TableKeys(aws)), scope), scope, timing or FakeTiming())
+
+
+async def outcomes_of(
+    aws: FakeDynamoDb, writes: Iterable[StreamedWrite], *, deadline: float | None = None, **options: Any
+) -> list[Outcome]:
+    return (await told(stream_of(aws, deadline=deadline), requests_of(writes, **options)))[0]
+
+
+def kinds(outcomes: list[Outcome]) -> list[str]:
+    """What became of each, in the order of the stream; each must be told of once."""
+    assert sorted(outcome.index for outcome in outcomes) == list(range(len(outcomes)))
+    return [outcome.result.kind for outcome in sorted(outcomes, key=lambda one: one.index)]
+
+
+def failure_of(outcomes: list[Outcome], index: int) -> Any:
+    (found,) = (outcome.result for outcome in outcomes if outcome.index == index)
+    assert found.kind == "failure"
+    return found.failure
+
+
+async def test_any_number_is_written_in_batches_of_25() -> None:
+    aws = FakeDynamoDb()
+    outcomes = await outcomes_of(aws, (put(pk=str(number), v=number) for number in range(260)))
+    assert kinds(outcomes) == ["done"] * 260
+    assert len(aws.tables["T"]) == 260
+    assert aws.sizes.count(25) >= 8
+    assert aws.counts["DescribeTable"] == 1
+
+
+async def test_several_batches_are_in_flight_at_once() -> None:
+    aws = FakeDynamoDb()
+    await told(stream_of(aws), requests_of((put(pk=str(number), v=number) for number in range(1000)), 1000))
+    assert aws.most_at_once == 8 * 25
+
+
+async def test_writes_to_one_item_are_done_in_order_one_after_the_other() -> None:
+    aws = FakeDynamoDb()
+    writes = [put(pk="1", v=1), put(pk="2", v=1), put(pk="1", v=2), delete(pk="1"), put(pk="1", v=3)]
+    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 5
+    (first,) = (values for key, values in aws.history.items() if key[1] == (("pk", ("s", "1")),))
+    assert first == ["1", "2", "gone", "3"]
+
+
+async def test_numbers_are_one_key_however_they_are_written() -> None:
+    aws = FakeDynamoDb()
+    writes = [put(pk=1, v=1), put(pk=1, v=2)]
+    writes[1].put.item["pk"].n = "1.0"
+    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 2
+    assert list(aws.history.values()) == [["1", "2"]]
+
+
+async def test_a_table_by_its_name_and_by_its_arn_is_one_table() -> None:
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
+    aws = FakeDynamoDb({"T": ("pk",), arn: ("pk",)})
+    sent: list[str] = []
+    aws.before = lambda table, number: sent.append(table)
+    assert kinds(await outcomes_of(aws, [put("T", pk="1", v=1), put(arn, pk="1", v=2)])) == ["done"] * 2
+    assert sent == ["T", arn]
+
+
+async def test_unprocessed_writes_are_sent_again_until_they_are_done() -> None:
+    aws = FakeDynamoDb()
+    aws.unprocessed = lambda size: size - 1
+    outcomes = await outcomes_of(aws, (put(pk=str(number), v=number) for number in range(50)))
+    assert kinds(outcomes) == ["done"] * 50
+    assert len(aws.tables["T"]) == 50
+
+
+async def test_pauses_grow_while_nothing_is_processed_and_start_anew_with_progress() -> None:
+    aws, timing = FakeDynamoDb(), FakeTiming()
+    at: list[float] = []
+
+    def throttled_but_for_the_fourth(table: str, number: int) -> None:
+        at.append(timing.now())
+        if number not in {4, 6}:
+            raise refusal("BatchWriteItem", "ProvisionedThroughputExceededException")
+
+    aws.before = throttled_but_for_the_fourth
+    aws.unprocessed = lambda size: size - 1
+    await told(stream_of(aws, timing), requests_of([put(pk="1", v=1), put(pk="2", v=1)]))
+    pauses = [round(later - earlier, 3) for earlier, later in pairwise(at)]
+    assert pauses == [0.1, 0.2, 0.4, 0.05, 0.1]
+
+
+async def test_an_item_that_aws_refuses_fails_alone() -> None:
+    aws = FakeDynamoDb()
+    writes = [put(pk=str(number), v=number) for number in range(25)]
+    writes[7] = put(pk="7", v=7, bad="yes")
+    outcomes = await outcomes_of(aws, writes)
+    assert kinds(outcomes) == ["done"] * 7 + ["failure"] + ["done"] * 17
+    assert failure_of(outcomes, 7).code == "ValidationException"
+    assert aws.counts["BatchWriteItem"] <= 1 + 2 * 5
+
+
+async def test_items_that_a_policy_denies_fail_alone_until_very_many_are() -> None:
+    aws = FakeDynamoDb()
+    writes = [put(pk=str(number), v=number) for number in range(25)]
+    writes[7] = put(pk="7", v=7, denied="yes")
+    assert kinds(await outcomes_of(aws, writes)).count("failure") == 1
+    aws.counts.clear()
+    outcomes = await outcomes_of(aws, (put(pk=str(number), v=number, denied="yes") for number in range(2500)))
+    assert kinds(outcomes) == ["failure"] * 2500
+    assert aws.counts["BatchWriteItem"] < 100 + 2 * 100 + 8 * 50
+
+
+async def test_what_is_no_write_fails_alone_and_is_not_sent() -> None:
+    aws = FakeDynamoDb()
+    outcomes = await outcomes_of(aws, [StreamedWrite(table_name="T"), put(pk="1", v=1), put("", pk="1", v=1)])
+    assert kinds(outcomes) == ["failure", "done", "failure"]
+    assert failure_of(outcomes, 0).violations[0].field == "writes[0]"
+    assert failure_of(outcomes, 2).violations[0].field == "writes[2].table_name"
+
+
+async def test_an_unknown_table_fails_its_own_writes() -> None:
+    aws = FakeDynamoDb()
+    writes = [put("T" if number % 2 else "Gone", pk=str(number), v=number) for number in range(60)]
+    outcomes = await outcomes_of(aws, writes)
+    assert kinds(outcomes) == ["failure", "done"] * 30
+    assert failure_of(outcomes, 0).code == "ResourceNotFoundException"
+
+
+async def test_an_item_without_its_key_is_refused_by_aws_and_the_key_is_asked_for_again() -> None:
+    aws = FakeDynamoDb()
+    keys = TableKeys(aws)
+    work = Writes(Means(aws, keys), SCOPE)
+    outcomes, _ = await told(
+        BatchStream(work, SCOPE, FakeTiming()), requests_of([put(other="1", v=1), put(pk="1", v=1)])
+    )
+    assert kinds(outcomes) == ["failure", "done"]
+    await keys.of("T", SCOPE)
+    assert aws.counts["DescribeTable"] == 2
+
+
+async def test_a_lost_answer_is_made_good_by_sending_once_more() -> None:
+    aws = FakeDynamoDb()
+
+    def loses_the_first(table: str, number: int) -> None:
+        if number == 1:
+            raise lost()
+
+    aws.after = loses_the_first
+    assert kinds(await outcomes_of(aws, [put(pk="1", v=1), put(pk="1", v=2)])) == ["done", "done"]
+    assert list(aws.history.values()) == [["1", "1", "2"]]
+
+
+async def test_what_stays_unknown_says_so() -> None:
+    aws = FakeDynamoDb()
+
+    def lose(table: str, number: int) -> None:
+        raise lost()
+
+    aws.after = lose
+    outcomes = await outcomes_of(aws, [put(pk="1", v=1)])
+    assert kinds(outcomes) == ["failure"]
+    assert outcomes[0].result.is_ambiguous
+    assert aws.counts["BatchWriteItem"] == 5
+
+
+async def test_without_a_deadline_throttling_comes_to_an_end() -> None:
+    aws, timing = FakeDynamoDb(), FakeTiming()
+    aws.unprocessed = lambda size: size
+    outcomes, _ = await told(stream_of(aws, timing), requests_of([put(pk="1", v=1)]))
+    assert kinds(outcomes) == ["failure"]
+    assert isinstance(outcomes[0].result.failure, LimitReached)
+    assert outcomes[0].result.failure.reason == "UNPROCESSED"
+    assert not outcomes[0].result.is_ambiguous
+    assert timing.now() < 180
+
+
+async def test_a_little_before_the_deadline_all_are_told_of() -> None:
+    """One is done, one hangs, one has been left unprocessed, and one waits for the one that hangs."""
+    aws, timing = FakeDynamoDb({"T": ("pk",), "Hangs": ("pk",), "Busy": ("pk",)}), FakeTiming()
+    aws.pause = lambda table: asyncio.Event().wait() if table == "Hangs" else asyncio.sleep(0)
+
+    def throttles(table: str, number: int) -> None:
+        if table == "Busy":
+            raise refusal("BatchWriteItem", "ThrottlingException")
+
+    aws.before = throttles
+    writes = [put("T", pk="1", v=1), put("Hangs", pk="1", v=1), put("Hangs", pk="1", v=2), put("Busy", pk="1", v=1)]
+    outcomes, reports = await told(stream_of(aws, timing, deadline=10.0), requests_of(writes))
+    assert kinds(outcomes) == ["done", "failure", "not_attempted", "failure"]
+    assert isinstance(failure_of(outcomes, 1), DeadlineSpent)
+    assert failure_of(outcomes, 3).code == "ThrottlingException"
+    assert {outcome.index for outcome in outcomes if outcome.result.is_ambiguous} == {1}
+    assert timing.now() == 9.5
+    assert [report.is_deadline_spent for report in reports] == [False] * (len(reports) - 1) + [True]
+
+
+async def test_in_order_the_outcomes_are_those_of_the_writes_one_by_one() -> None:
+    aws = FakeDynamoDb()
+    aws.unprocessed = lambda size: size // 2
+    outcomes = await outcomes_of(aws, (put(pk=str(number), v=number) for number in range(300)), in_order=True)
+    assert [outcome.index for outcome in outcomes] == list(range(300))
+
+
+async def test_who_does_not_take_the_outcomes_is_not_read_from() -> None:
+    aws = FakeDynamoDb()
+    read = 0
+
+    async def endless() -> AsyncIterator[Message]:
+        nonlocal read
+        while True:
+            read += 100
+            yield BatchWriteStreamRequest(writes=[put(pk=str(read + number), v=1) for number in range(100)])
+
+    async with aclosing(stream_of(aws).reports(endless())) as reports:
+        await anext(reports)
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert read <= MOST_UNTOLD + 100
+        assert aws.counts["BatchWriteItem"] <= 8
+
+
+async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
+    aws = FakeDynamoDb()
+    aws.pause = lambda table: asyncio.Event().wait()
+
+    async def endless() -> AsyncIterator[Message]:
+        yield BatchWriteStreamRequest(writes=[put(pk=str(number), v=1) for number in range(100)])
+        await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(told(BatchStream(Writes(Means(aws, TableKeys(aws)), SCOPE), SCOPE), endless()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert aws.counts["BatchWriteItem"] == 4
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == before
+    assert not +aws.in_flight
+
+
+async def test_late_options_end_the_stream_after_what_came_before_is_told() -> None:
+    aws = FakeDynamoDb()
+
+    async def requests() -> AsyncIterator[Message]:
+        yield BatchWriteStreamRequest(writes=[put(pk="1", v=1)])
+        late = BatchWriteStreamRequest(writes=[put(pk="2", v=1)])
+        late.options.in_order = True
+        yield late
+
+    reports = stream_of(aws).reports(requests())
+    assert kinds((await anext(reports)).outcomes) == ["done"]
+    with pytest.raises(InvalidRequest, match="first message"):
+        await anext(reports)
+    assert len(aws.tables["T"]) == 1
+
+
+async def test_a_defect_ends_the_stream() -> None:
+    aws = FakeDynamoDb()
+
+    def broken(table: str, number: int) -> None:
+        raise KeyError("defect")
+
+    aws.before = broken
+    with pytest.raises(KeyError):
+        await outcomes_of(aws, [put(pk="1", v=1)])
+
+
+async def test_capacity_is_told_when_it_was_asked_for() -> None:
+    aws = FakeDynamoDb()
+    requests = requests_of([put(pk=str(number), v=1) for number in range(30)], return_consumed_capacity="TOTAL")
+    _, reports = await told(stream_of(aws), requests)
+    assert sum(one.capacity_units for report in reports for one in report.capacity) == 30
+    with pytest.raises(InvalidRequest, match="return_consumed_capacity"):
+        await outcomes_of(aws, [put(pk="1", v=1)], return_consumed_capacity="ALL")
+
+
+async def test_items_are_split_by_size() -> None:
+    aws = FakeDynamoDb()
+    outcomes = await outcomes_of(aws, (put(pk=str(number), v=1, text="x" * 390_000) for number in range(25)))
+    assert kinds(outcomes) == ["done"] * 25
+    assert max(aws.sizes) * 390_000 * 6 < 16_000_000
+
+
+async def test_without_the_key_no_two_writes_that_may_be_of_one_item_are_in_flight() -> None:
+    """The fake refuses two writes of one item in a batch, and fails the test for two in flight."""
+    aws = FakeDynamoDb({"T": ("pk", "sk")})
+    aws.is_described = False
+    writes = [put(pk=str(number % 3), sk=str(number % 5), v=number) for number in range(60)]
+    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 60
+    assert len(aws.tables["T"]) == 15
+    assert all(sorted(values, key=int) == values for values in aws.history.values())
+
+
+async def test_without_the_key_unprocessed_items_are_known_as_a_whole() -> None:
+    aws = FakeDynamoDb()
+    aws.is_described = False
+    aws.unprocessed = lambda size: size // 2
+    writes = [put(pk=str(number), v=number, tags=["a", "b"]) for number in range(40)]
+    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 40
+    assert len(aws.tables["T"]) == 40
+
+
+class Chaos:
+    """Faults from a seed. What is lost after it was done is ambiguous; all else was not done."""
+
+    def __init__(self, aws: FakeDynamoDb, seed: int) -> None:
+        self._random = random.Random(seed)
+        aws.before, aws.after = self.before, self.after
+        aws.unprocessed = lambda size: self._random.choice([0, 0, self._random.randint(0, size)])
+        aws.pause = self.pause
+
+    def before(self, table: str, number: int) -> None:
+        chance = self._random.random()
+        if chance < 0.15:
+            raise refusal("BatchWriteItem", "ProvisionedThroughputExceededException")
+        if chance < 0.25:
+            raise refusal("BatchWriteItem", "InternalServerError", status=500)
+
+    def after(self, table: str, number: int) -> None:
+        if self._random.random() < 0.1:
+            raise lost()
+
+    async def pause(self, table: str) -> None:
+        for _ in range(self._random.randint(0, 5)):
+            await asyncio.sleep(0)
+
+
+WRITES = st.lists(
+    st.tuples(
+        st.sampled_from(["A", "B"]), st.integers(0, 12), st.sampled_from(["put", "put", "put", "delete", "bad"])
+    ),
+    max_size=120,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(writes=WRITES, seed=st.integers(0, 1 << 20), described=st.booleans(), size=st.integers(1, 60))
+async def test_whatever_aws_does_each_write_is_told_of_once_and_the_table_is_what_was_told(
+    writes: list[tuple[str, int, str]], seed: int, described: bool, size: int
+) -> None:
+    aws = FakeDynamoDb({"A": ("pk",), "B": ("pk",)})
+    aws.is_described = described
+    Chaos(aws, seed)
+    asked = [
+        delete(table, pk=str(key))
+        if kind == "delete"
+        else put(table, pk=str(key), v=number, **({"bad": "x"} if kind == "bad" else {}))
+        for number, (table, key, kind) in enumerate(writes)
+    ]
+    stream = stream_of(aws)
+    outcomes, _ = await told(stream, requests_of(asked, size))
+    found = kinds(outcomes)
+    assert len(found) == len(writes)
+    possible: dict[tuple[str, int], set[str]] = {}
+    for outcome in sorted(outcomes, key=lambda one: one.index):
+        table, key, kind = writes[outcome.index]
+        value = "gone" if kind == "delete" else str(outcome.index)
+        if outcome.result.kind == "done":
+            assert kind != "bad"
+            possible[table, key] = {value}
+        elif outcome.result.is_ambiguous:
+            possible.setdefault((table, key), {"gone"}).add(value)
+    for (table, key), values in possible.items():
+        names = key_of(put(pk=str(key)).put.item, ("pk",))
+        item = aws.tables[table].get(names)
+        assert ("gone" if item is None else item["v"].n) in values
+    assert sum(map(len, aws.tables.values())) <= len(possible)
+    _assert_in_order(aws)
+
+
+def _assert_in_order(aws: FakeDynamoDb) -> None:
+    """Each item had its values in the order of the stream, some of them more than once in a row."""
+    for values in aws.history.values():
+        numbers = [int(value) for value in values if value != "gone"]
+        assert numbers == sorted(numbers)
