@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import deque
+from select import PIPE_BUF
 from typing import TextIO
 
 # Lines that wait. When the reader is that far behind, the oldest give way.
@@ -45,15 +46,17 @@ class LogSink:
         while not (self._is_closing and not self._lines):
             self._has_lines.wait()
             self._has_lines.clear()
-            text = "".join(self._take())
-            try:
-                self._stream.write(text)
-                self._stream.flush()
-            except (OSError, ValueError):
-                continue  # nobody reads; later lines may find a reader
+            while self._lines:
+                text = self._take()
+                try:
+                    self._stream.write(text)
+                    self._stream.flush()
+                except (OSError, ValueError):
+                    continue  # nobody reads; later lines may find a reader
 
-    def _take(self) -> list[str]:
-        taken = []
-        while self._lines:
-            taken.append(self._lines.popleft())
+    def _take(self) -> str:
+        """As many lines as a pipe takes whole, and at least one."""
+        taken = self._lines.popleft()
+        while self._lines and len(taken) + len(self._lines[0]) <= PIPE_BUF:
+            taken += self._lines.popleft()
         return taken

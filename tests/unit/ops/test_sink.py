@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from select import PIPE_BUF
 
 from awsidecar_server.ops.sink import LogSink
 
@@ -50,3 +51,30 @@ def test_a_reader_that_stalls_costs_the_oldest_lines_and_holds_up_nobody() -> No
     written = stream.getvalue().split()
     assert written[-1] == "49999"
     assert len(written) < 50_000
+
+
+class CountingStream(StalledStream):
+    """Remembers what was written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.goes_on.wait()
+        self.writes.append(text)
+        return len(text)
+
+
+def test_several_processes_may_share_a_pipe_since_it_takes_each_write_whole() -> None:
+    stream = CountingStream()
+    sink = LogSink(stream)
+    lines = [f"{number:099}\n" for number in range(1000)] + ["long" * 2000 + "\n", "last\n"]
+    for line in lines:
+        sink.write(line)
+    stream.goes_on.set()
+    sink.close()
+    assert "".join(stream.writes) == "".join(lines)
+    assert all(text.endswith("\n") for text in stream.writes)
+    assert all(len(text) <= PIPE_BUF or text in lines for text in stream.writes)
+    assert len(stream.writes) < 100
