@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -39,7 +39,7 @@ from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.identity.service_account import ServiceAccountSource
-from awsidecar_server.identity.sessions import SessionStore
+from awsidecar_server.identity.sessions import LocalSessions, Sessions, SessionStore
 from awsidecar_server.identity.sources import Sources
 from awsidecar_server.operations import JsonOperation, Operation, Operations, SdkOperation
 from awsidecar_server.ops.admin import AdminServer
@@ -56,11 +56,23 @@ _WARM_SERVICES = ["dynamodb", "dynamodbstreams"]
 
 
 class App:
-    """A running sidecar. Entering starts it; leaving drains it."""
+    """A running sidecar. Entering starts it; leaving drains it.
 
-    def __init__(self, config: Config, environment: Mapping[str, str], *, clock: Clock = utc_now) -> None:
+    With `share` it is a worker beside others: `share` makes the sessions of its store those of all, the port is shared
+    with them, and the operations HTTP server is the supervisor's.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environment: Mapping[str, str],
+        *,
+        clock: Clock = utc_now,
+        share: Callable[[SessionStore], Sessions] | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._is_worker = share is not None
         self._closing = AsyncExitStack()
         self._ready = False
         telemetry = self.telemetry = Telemetry()
@@ -82,16 +94,28 @@ class App:
         handlers = CredentialsHandlers(
             config=config.identity,
             gate=gate,
-            sessions=self._sessions,
+            sessions=share(self._sessions) if share else LocalSessions(self._sessions),
             provider=self._cache,
             exchange=exchange,
             tokens=SecurityTokens(lane, self._sdk, regions.default),
         )
+        self.server = self._serving(gate, lane, regions, handlers)
+        self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
+
+    @property
+    def _uses_sdk(self) -> bool:
+        return self._config.aws.lane == "sdk"
+
+    def _operation(self, lane: Lane, rpc: Rpc) -> Operation:
+        return SdkOperation(rpc, lane, self._sdk) if self._uses_sdk else JsonOperation(rpc, lane, self._json)
+
+    def _serving(self, gate: Gate, lane: Lane, regions: Regions, handlers: CredentialsHandlers) -> Server:
+        listen = self._config.listen
         operations = Operations(aws_rpcs(), partial(self._operation, lane))
         self._table_keys = TableKeys(operations)
-        admission = Admission(config.listen)
-        self.server = Server(config.listen, admission, Edge(admission, regions, telemetry))
-        self.server.add_services(
+        admission = Admission(listen)
+        server = Server(listen, admission, Edge(admission, regions, self.telemetry), reuse_port=self._is_worker)
+        server.add_services(
             lambda rpc: aws_handler(operations[rpc.aws_operation], gate),
             {
                 **{f"{CREDENTIALS_SERVICE.full_name}/{name}": one for name, one in handlers.handlers().items()},
@@ -101,14 +125,7 @@ class App:
                 **batch_handlers(Means(operations, self._table_keys), gate),
             },
         )
-        self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
-
-    @property
-    def _uses_sdk(self) -> bool:
-        return self._config.aws.lane == "sdk"
-
-    def _operation(self, lane: Lane, rpc: Rpc) -> Operation:
-        return SdkOperation(rpc, lane, self._sdk) if self._uses_sdk else JsonOperation(rpc, lane, self._json)
+        return server
 
     def _cognito(self, carrier: Carrier) -> tuple[CognitoExchange | None, TokenVerifier | None]:
         config = self._config.cognito
@@ -132,8 +149,9 @@ class App:
             self._closing.push_async_callback(self._transport.aclose)
             self._closing.push_async_callback(self._cache.aclose)
             self._closing.push_async_callback(self._table_keys.aclose)
-            await self.admin.start()
-            self._closing.push_async_callback(self.admin.stop)
+            if not self._is_worker:
+                await self.admin.start()
+                self._closing.push_async_callback(self.admin.stop)
             await self.server.start()
             self._closing.push_async_callback(self.server.drain, self._config.shutdown.grace_seconds)
             assert self._config.aws.region is not None
@@ -144,7 +162,8 @@ class App:
         except BaseException:
             await self._closing.aclose()
             raise
-        _log.info("serving", grpc=self.server.addresses, admin=self.admin.address, version=VERSION)
+        admin = {} if self._is_worker else {"admin": self.admin.address}
+        _log.info("serving", grpc=self.server.addresses, **admin, version=VERSION)
         return self
 
     async def __aexit__(

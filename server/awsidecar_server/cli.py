@@ -7,8 +7,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from awsidecar_server.config import BadConfig, Config, settings
 from awsidecar_server.version import VERSION
@@ -58,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="TOML file of settings (or AWSIDECAR_CONFIG_FILE); the environment wins over it",
     )
     serve.add_argument("--embedded", action="store_true", help="start a local AWS with sample data, and use it")
+    serve.add_argument("--workers", metavar="N", help="processes that share the port (or AWSIDECAR_LISTEN_WORKERS)")
     serve.add_argument("--data-dir", metavar="DIR", help="with --embedded: keep the data there between runs")
     serve.set_defaults(run=_serve)
 
@@ -98,6 +98,8 @@ def _serve(options: argparse.Namespace) -> int:
         environment["AWSIDECAR_EMBEDDED_ENABLED"] = "true"
     if options.data_dir:
         environment["AWSIDECAR_EMBEDDED_DATA_DIR"] = options.data_dir
+    if options.workers:
+        environment["AWSIDECAR_LISTEN_WORKERS"] = options.workers
     # Until the event loop takes it over: as the first process of a container, one would be deaf to it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Checked before anything heavy is imported, and before anything is bound.
@@ -109,15 +111,17 @@ def _serve(options: argparse.Namespace) -> int:
 
     from awsidecar_server.api.listeners import BindError
     from awsidecar_server.embedded.process import EmulatorFailed
+    from awsidecar_server.lifecycle import run
     from awsidecar_server.ops import log
     from awsidecar_server.run import serve
+    from awsidecar_server.workers.post import WorkersFailed
 
     log.configure(config.log)
     try:
-        return _run(serve(config, environment))
+        return run(serve(config, environment))
     except BindError as taken:
         raise BadConfig(str(taken)) from taken
-    except EmulatorFailed as failed:
+    except (EmulatorFailed, WorkersFailed) as failed:
         print(f"awsidecar: {failed}", file=sys.stderr)
         return 1
 
@@ -136,11 +140,3 @@ def _health(options: argparse.Namespace) -> int:
     serving = asyncio.run(is_serving(options.target, options.timeout))
     print("serving" if serving else "not serving")
     return 0 if serving else 1
-
-
-def _run(main: Coroutine[Any, Any, int]) -> int:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)

@@ -1,13 +1,24 @@
-"""The end of the process: one signal drains, a second one ends it at once."""
+"""The life of the process: its event loop, and its end. One signal drains, a second one ends it at once."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 # A process ended by a signal exits with this plus the signal's number.
 _SIGNAL_EXIT = 128
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Runs the process's coroutine to its end, on uvloop where that exists; returns the exit code."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 class Shutdown:

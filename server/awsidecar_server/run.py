@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from awsidecar_server.app import App
 from awsidecar_server.config import Config
 from awsidecar_server.lifecycle import Shutdown
 
@@ -55,11 +54,32 @@ async def _start(
         environment = {**others, **embedded.environment}
         local = Config.load(environment)
         config = replace(config, aws=local.aws, cognito=local.cognito)
-    app = await closing.enter_async_context(App(config, environment))
+    start = _start_workers if config.listen.workers > 1 else _start_alone
+    grpc, admin = await start(config, environment, shutdown, closing)
     if embedded is not None:
         from awsidecar_server.embedded.banner import banner
 
-        print(banner(embedded, app.server.addresses[0], app.admin.address), file=sys.stderr, flush=True)
+        print(banner(embedded, grpc, admin), file=sys.stderr, flush=True)
+
+
+async def _start_alone(
+    config: Config, environment: Mapping[str, str], shutdown: Shutdown, closing: AsyncExitStack
+) -> tuple[str, str]:
+    """Serves in this process; returns the addresses of gRPC and of the operations HTTP server."""
+    from awsidecar_server.app import App
+
+    app = await closing.enter_async_context(App(config, environment))
+    return app.server.addresses[0], app.admin.address
+
+
+async def _start_workers(
+    config: Config, environment: Mapping[str, str], shutdown: Shutdown, closing: AsyncExitStack
+) -> tuple[str, str]:
+    """Serves in processes of their own; this one does not even load gRPC."""
+    from awsidecar_server.workers.supervisor import Supervisor
+
+    supervisor = await closing.enter_async_context(Supervisor(config, environment, shutdown.fail))
+    return supervisor.address, supervisor.admin.address
 
 
 async def _start_embedded(config: Config, shutdown: Shutdown, closing: AsyncExitStack) -> EmbeddedAws:

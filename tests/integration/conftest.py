@@ -62,7 +62,7 @@ class Sidecar:
             return
         if event.get("event") == "embedded aws":
             self.endpoint, self.client_id = event["endpoint"], event["client_id"]
-        if event.get("event") == "serving":
+        if event.get("event") == "serving" and "admin" in event:  # workers say it, too
             self.admin, self.target = event["admin"], event["grpc"][0]
 
     def token(self, person: int = 0) -> str:

@@ -79,6 +79,16 @@ def test_bad_file_exits_64(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert "unknown setting 'listen.prot'" in err
 
 
+@pytest.mark.parametrize("number", ["0", "65", "many"])
+def test_number_of_workers_that_cannot_be_exits_64(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    code, _, err = said(capsys, "serve", "--workers", number)
+    assert code == 64
+    assert err.startswith("awsidecar: AWSIDECAR_LISTEN_WORKERS: ")
+
+
 @pytest.mark.parametrize("arguments", [(), ("nonesuch",), ("serve", "--nonesuch"), ("health", "--timeout", "soon")])
 def test_wrong_use_shows_the_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     code, out, err = said(capsys, *arguments)

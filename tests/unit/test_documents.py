@@ -8,11 +8,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from awsidecar.errors.v1 import errors_pb2
 from awsidecar_server.api.status import AWS_CODES
 from awsidecar_server.config import Setting, settings
 from awsidecar_server.ops.telemetry import Telemetry
+from awsidecar_server.workers.supervisor import WorkerMetrics
+from awsidecar_server.workers.tally import Tally
 
 ROOT = Path(__file__).parents[2]
 # What stands in code is no link and no heading.
@@ -101,6 +104,18 @@ def test_metrics_page_has_every_metric() -> None:
         if family.name.startswith("awsidecar_") and not family.name.endswith("_created")
     }
     table = page("metrics.md").partition("## Metrics")[2].partition("\n## ")[0]
+    assert {words(row[0])[0]: row[1] for row in rows(table)} == families
+
+
+def test_metrics_page_has_every_metric_of_the_supervisor() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry, lambda: 0)
+    registry.register(Tally())
+    families = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family.type
+        for family in registry.collect()
+    }
+    table = page("metrics.md").partition("## With several workers")[2].partition("\n## ")[0]
     assert {words(row[0])[0]: row[1] for row in rows(table)} == families
 
 

@@ -19,7 +19,7 @@ from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.credentials import Caller, CognitoCaller, Credentials, SessionCaller, Tier
 from awsidecar_server.identity.gate import SESSION, Gate
 from awsidecar_server.identity.refusals import no_service_account
-from awsidecar_server.identity.sessions import SessionStore
+from awsidecar_server.identity.sessions import Sessions
 
 _TIERS = {
     Tier.SESSION: pb.TIER_SESSION,
@@ -42,7 +42,7 @@ class CredentialsHandlers:
         *,
         config: IdentityConfig,
         gate: Gate,
-        sessions: SessionStore,
+        sessions: Sessions,
         provider: CredentialProvider,
         exchange: CognitoExchange | None,
         tokens: SecurityTokens,
@@ -75,7 +75,7 @@ class CredentialsHandlers:
             caller = SessionCaller(credentials, credentials.expires_at or _FOREVER)
         else:
             raise _fault("identity", "has no value; set exactly one of aws_credentials, id_token")
-        opened = self._sessions.open(caller)
+        opened = await self._sessions.open(caller)
         answer = pb.OpenSessionResponse(
             session=opened.handle, tier=_TIERS[caller.tier], expiration=_timestamp(opened.expires_at)
         )
@@ -86,7 +86,7 @@ class CredentialsHandlers:
         named = [message.session] if message.session else _stated_sessions(request)
         if len(named) != 1:
             raise _fault("session", f"is required, here or once in the metadata as {SESSION}")
-        return Reply(pb.CloseSessionResponse(closed=self._sessions.close(named[0])))
+        return Reply(pb.CloseSessionResponse(closed=await self._sessions.close(named[0])))
 
     async def get_credentials(self, request: Request) -> Reply:
         caller = await self._gate.identify(request.metadata)

@@ -5,37 +5,67 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 
 class BindError(Exception):
     """An address that cannot be served on."""
 
 
-def bind_tcp(host: str, port: int) -> socket.socket:
-    """A socket on an address of this host; raises `BindError` naming the setting when it is taken."""
-    shown = f"[{host}]" if ":" in host else host
+def bind_tcp(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A socket that listens on an address of this host; raises `BindError` naming the setting when it is taken.
+
+    With `reuse_port`, others may listen on the same port who say that, too; the kernel deals the connections out.
+    """
+    with _refusing(host, port), ExitStack() as undoing:
+        bound = undoing.enter_context(_bound(host, port, reuse_port=reuse_port))
+        # Bound is not served yet: of two that bind, the second finds out when it listens.
+        bound.listen()
+        undoing.pop_all()
+    return bound
+
+
+def reserve_tcp(host: str, port: int) -> socket.socket:
+    """A socket that keeps a port for those who bind it with `reuse_port`, and to which nobody can connect.
+
+    Raises `BindError` when somebody else listens on the port, or keeps it in this way.
+    """
+    if port:
+        # As one who shares with nobody: with the option of those who do, we would join a stranger.
+        bind_tcp(host, port).close()
+    with _refusing(host, port):
+        reserved = _bound(host, port, reuse_port=True)
+    # From here on, the trial of another one fails, though nobody listens yet.
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return reserved
+
+
+def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with ExitStack() as undoing:
+        bound = undoing.enter_context(socket.socket(family, kind, protocol))
+        # A port whose last connections are still closing is free.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+        if family == socket.AF_INET6:
+            with suppress(OSError):
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind(address)
+        undoing.pop_all()
+    return bound
+
+
+@contextmanager
+def _refusing(host: str, port: int) -> Iterator[None]:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        try:
-            # A port whose last connections are still closing is free.
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                with suppress(OSError):
-                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            bound.bind(address)
-            # Bound is not served yet: of two that bind, the second finds out when it listens.
-            bound.listen()
-        except OSError:
-            bound.close()
-            raise
+        yield
     except OSError as taken:
+        shown = f"[{host}]" if ":" in host else host
         raise BindError(
             f"AWSIDECAR_LISTEN_PORT: {shown}:{port} cannot be served on (is it taken?); "
             "for example AWSIDECAR_LISTEN_PORT=50052"
         ) from taken
-    return bound
 
 
 def bind_unix(path: str) -> socket.socket:

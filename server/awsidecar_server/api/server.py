@@ -29,12 +29,16 @@ _REFUSED_STREAMS = 1000
 
 
 class Server:
-    """Serves the contract. Health is NOT_SERVING until `serving` and after `draining`."""
+    """Serves the contract. Health is NOT_SERVING until `serving` and after `draining`.
 
-    def __init__(self, config: ListenConfig, admission: Admission, edge: Edge) -> None:
+    With `reuse_port`, the TCP port is one that other processes of this sidecar listen on, too.
+    """
+
+    def __init__(self, config: ListenConfig, admission: Admission, edge: Edge, *, reuse_port: bool = False) -> None:
         self._config = config
         self._admission = admission
         self._edge = edge
+        self._reuse_port = reuse_port
         self._health = health.aio.HealthServicer()
         self._server = GrpcServer(
             max_message_bytes=config.max_message_bytes + _MESSAGE_HEADROOM_BYTES,
@@ -69,7 +73,7 @@ class Server:
     async def start(self) -> None:
         """Binds and accepts calls; raises `BindError` naming the address that is taken."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        bound = [bind_tcp(self._config.host, self._config.port)]
+        bound = [bind_tcp(self._config.host, self._config.port, reuse_port=self._reuse_port)]
         if self._config.unix_socket:
             try:
                 bound.append(bind_unix(self._config.unix_socket))

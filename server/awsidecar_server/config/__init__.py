@@ -1,15 +1,7 @@
 """The configuration: one frozen tree whose fields are the architecture."""
 
-from awsidecar_server.config.sections import (
-    AdminConfig,
-    AwsConfig,
-    CognitoConfig,
-    EmbeddedConfig,
-    IdentityConfig,
-    ListenConfig,
-    LogConfig,
-    ShutdownConfig,
-)
+from awsidecar_server.config.process import EmbeddedConfig, LogConfig, ShutdownConfig
+from awsidecar_server.config.sections import AdminConfig, AwsConfig, CognitoConfig, IdentityConfig, ListenConfig
 from awsidecar_server.config.setting import BadConfig, Setting
 from awsidecar_server.config.tree import Config, settings
 

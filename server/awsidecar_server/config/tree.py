@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from awsidecar_server.config.sections import (
-    AdminConfig,
-    AwsConfig,
-    CognitoConfig,
-    EmbeddedConfig,
-    IdentityConfig,
-    ListenConfig,
-    LogConfig,
-    ShutdownConfig,
-)
+from awsidecar_server.config.process import EmbeddedConfig, LogConfig, ShutdownConfig
+from awsidecar_server.config.sections import AdminConfig, AwsConfig, CognitoConfig, IdentityConfig, ListenConfig
 from awsidecar_server.config.setting import BadConfig, Setting
 
 
@@ -62,6 +54,18 @@ class Config:
         config = cls(**{name: _section_type(name)(**values) for name, values in sections.items()})
         _check_together(config, environment)
         return config
+
+    @classmethod
+    def restored(cls, tree: Mapping[str, Mapping[str, Any]]) -> Self:
+        """A configuration as it was before it became JSON, whose only change is that tuples are lists."""
+        return cls(
+            **{
+                section: _section_type(section)(
+                    **{name: tuple(value) if isinstance(value, list) else value for name, value in leaves.items()}
+                )
+                for section, leaves in tree.items()
+            }
+        )
 
 
 def settings() -> Iterator[Setting]:
@@ -128,6 +132,11 @@ def _check_together(config: Config, environment: Mapping[str, str]) -> None:
         raise BadConfig(
             f"AWSIDECAR_LISTEN_HOST: {listen.host!r} would serve whoever reaches it, in plaintext; for example "
             "AWSIDECAR_LISTEN_HOST=127.0.0.1 (or AWSIDECAR_LISTEN_ALLOW_NETWORK=true if that is meant)"
+        )
+    if listen.workers > 1 and listen.unix_socket:
+        raise BadConfig(
+            "AWSIDECAR_LISTEN_UNIX_SOCKET: several workers cannot share a Unix socket; "
+            "for example AWSIDECAR_LISTEN_WORKERS=1"
         )
     given = {
         "COGNITO_USER_POOL_ID": bool(cognito.user_pool_id),

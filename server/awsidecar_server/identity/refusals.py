@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from awsidecar_server.errors import CredentialsUnavailable, Unauthenticated
+from awsidecar_server.errors import CredentialsUnavailable, LimitReached, Unauthenticated, Unavailable
 from awsidecar_server.identity.credentials import Tier
 
 TokenCause = Literal[
@@ -52,6 +52,16 @@ def session_not_found() -> Unauthenticated:
 
 def session_expired(tier: Tier) -> Unauthenticated:
     return Unauthenticated("the session has expired; open a new one", reason="SESSION_EXPIRED", tier=tier.value)
+
+
+def too_many_sessions(limit: int) -> LimitReached:
+    return LimitReached(
+        "as many sessions are open as the configuration allows", reason="TOO_MANY_SESSIONS", limit=str(limit)
+    )
+
+
+def session_not_shared() -> Unavailable:
+    return Unavailable("not every worker process has confirmed it in time", reason="SESSION_NOT_SHARED")
 
 
 def cognito_not_configured() -> Unauthenticated:

@@ -7,12 +7,12 @@ import heapq
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from awsidecar_server.config import IdentityConfig
-from awsidecar_server.errors import LimitReached
 from awsidecar_server.identity.clock import Clock, utc_now
 from awsidecar_server.identity.credentials import CognitoCaller, SessionCaller
-from awsidecar_server.identity.refusals import session_expired, session_not_found
+from awsidecar_server.identity.refusals import session_expired, session_not_found, too_many_sessions
 
 _HANDLE_BYTES = 32
 # A handle is 43 characters; nothing much longer is worth a digest.
@@ -32,9 +32,34 @@ class OpenedSession:
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class Session:
+    """Who opened it, and when it ends."""
+
     caller: SessionCaller | CognitoCaller
     expires_at: datetime
+
+
+class Sessions(Protocol):
+    """Opens and closes sessions for callers, wherever they must be known before the caller is answered."""
+
+    async def open(self, caller: SessionCaller | CognitoCaller) -> OpenedSession:
+        """Raises `Unauthenticated` for what has expired already, and `LimitReached` when there is no room."""
+
+    async def close(self, handle: str) -> bool:
+        """True when the handle named a session that was open."""
+
+
+class LocalSessions:
+    """The sessions of a sidecar that is one process: what its store knows, all of it knows."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    async def open(self, caller: SessionCaller | CognitoCaller) -> OpenedSession:
+        return self._store.open(caller)
+
+    async def close(self, handle: str) -> bool:
+        return self._store.close(handle)
 
 
 class SessionStore:
@@ -45,7 +70,7 @@ class SessionStore:
         self._max_age = timedelta(seconds=config.session_max_age_seconds)
         self._clock = clock
         # By the SHA-256 digest of the handle, so that memory holds no handle and lookup leaks none by its timing.
-        self._sessions: dict[bytes, _Session] = {}
+        self._sessions: dict[bytes, Session] = {}
         # Every session of `_sessions` by its end, soonest first, and some that have been closed since.
         self._ends: list[tuple[datetime, bytes]] = []
 
@@ -59,28 +84,47 @@ class SessionStore:
 
     def open(self, caller: SessionCaller | CognitoCaller) -> OpenedSession:
         """Raises `Unauthenticated` for what has expired already, and `LimitReached` when there is no room."""
+        opened, session = self.issue(caller)
+        self.admit(digest_of(opened.handle), session)
+        return opened
+
+    def issue(self, caller: SessionCaller | CognitoCaller) -> tuple[OpenedSession, Session]:
+        """A new handle, and the session that it stands for once that is admitted; raises `Unauthenticated`."""
         now = self._clock()
         expires_at = min(_end(caller), now + self._max_age)
         if expires_at <= now:
             raise session_expired(caller.tier)
-        self._sweep(now)
-        if len(self._sessions) >= self._limit:
-            raise LimitReached(
-                "as many sessions are open as the configuration allows",
-                reason="TOO_MANY_SESSIONS",
-                limit=str(self._limit),
-            )
         if isinstance(caller, SessionCaller):
             caller = replace(caller, expires_at=expires_at)
-        handle = secrets.token_urlsafe(_HANDLE_BYTES)
-        digest = _digest(handle)
-        self._sessions[digest] = _Session(caller, expires_at)
-        heapq.heappush(self._ends, (expires_at, digest))
-        return OpenedSession(handle, expires_at)
+        return OpenedSession(secrets.token_urlsafe(_HANDLE_BYTES), expires_at), Session(caller, expires_at)
+
+    def admit(self, digest: bytes, session: Session) -> None:
+        """Adds a session under the digest of its handle; raises `LimitReached` when there is no room."""
+        self._sweep(self._clock())
+        if len(self._sessions) >= self._limit:
+            raise too_many_sessions(self._limit)
+        self._put(digest, session)
+
+    def adopt(self, digest: bytes, session: Session) -> None:
+        """Adds a session that another process has admitted; one that is known already changes nothing."""
+        self._sweep(self._clock())
+        if digest not in self._sessions:
+            self._put(digest, session)
+
+    def _put(self, digest: bytes, session: Session) -> None:
+        self._sessions[digest] = session
+        heapq.heappush(self._ends, (session.expires_at, digest))
+
+    def digests(self) -> list[bytes]:
+        """Of the sessions held now."""
+        return list(self._sessions)
+
+    def held(self, digest: bytes) -> Session | None:
+        return self._sessions.get(digest)
 
     def find(self, handle: str) -> SessionCaller | CognitoCaller:
         """Who opened the session; raises `Unauthenticated` when it was never opened, is closed, or is over."""
-        session = self._sessions.get(_digest(handle))
+        session = self._sessions.get(digest_of(handle))
         if session is None:
             raise session_not_found()
         if session.expires_at <= self._clock():
@@ -89,7 +133,11 @@ class SessionStore:
 
     def close(self, handle: str) -> bool:
         """True when the handle named a session that was open."""
-        session = self._sessions.pop(_digest(handle), None)
+        return self.drop(digest_of(handle))
+
+    def drop(self, digest: bytes) -> bool:
+        """Closes the session of the handle with this digest; True when it was open."""
+        session = self._sessions.pop(digest, None)
         # Opening and closing in turn must not grow the heap; remaking it is paid for by the closings before.
         if len(self._ends) > 2 * len(self._sessions) + _HEAP_SLACK:
             self._ends = [(held.expires_at, digest) for digest, held in self._sessions.items()]
@@ -110,7 +158,8 @@ def _end(caller: SessionCaller | CognitoCaller) -> datetime:
     return min(caller.expires_at, caller.credentials.expires_at or caller.expires_at)
 
 
-def _digest(handle: str) -> bytes:
+def digest_of(handle: str) -> bytes:
+    """The SHA-256 digest by which a handle is known; raises `Unauthenticated` for what can be none."""
     if len(handle) > _MAX_HANDLE_CHARS or not handle.isascii():
         raise session_not_found()
     return hashlib.sha256(handle.encode()).digest()

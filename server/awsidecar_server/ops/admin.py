@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from awsidecar_server.config import AdminConfig, BadConfig
-from awsidecar_server.ops.telemetry import Telemetry
 
 _LONGEST_HEAD_BYTES = 16 * 1024
 _ASKING_SECONDS = 5.0
@@ -19,12 +19,19 @@ _TEXT = "text/plain; charset=utf-8"
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
+class Metrics(Protocol):
+    """What `/metrics` shows."""
+
+    async def page(self) -> tuple[bytes, str]:
+        """The scrape, and its content type."""
+
+
 class AdminServer:
     """Serves the operator. Liveness says that the event loop turns, and never asks AWS."""
 
-    def __init__(self, config: AdminConfig, telemetry: Telemetry, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, config: AdminConfig, metrics: Metrics, is_ready: Callable[[], bool]) -> None:
         self._config = config
-        self._telemetry = telemetry
+        self._metrics = metrics
         self._is_ready = is_ready
         self._server: asyncio.Server | None = None
         self._connections = 0
@@ -53,7 +60,7 @@ class AdminServer:
         try:
             if self._connections <= _MAX_CONNECTIONS:
                 async with asyncio.timeout(_ASKING_SECONDS):
-                    writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
+                    writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, TimeoutError):
             return  # nobody who could be told
@@ -61,19 +68,19 @@ class AdminServer:
             self._connections -= 1
             writer.close()
 
-    def _answer(self, head: bytes) -> bytes:
+    async def _answer(self, head: bytes) -> bytes:
         line = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(line) != 3 or not line[2].startswith("HTTP/1."):
             return _response(400, _TEXT, b"this is HTTP/1.1\n")
         method, target, _ = line
         if method not in ("GET", "HEAD"):
             return _response(405, _TEXT, b"pages here are read\n")
-        answer = self._page(target.partition("?")[0])
+        answer = await self._page(target.partition("?")[0])
         return answer if method == "GET" else answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
-    def _page(self, path: str) -> bytes:
+    async def _page(self, path: str) -> bytes:
         if path == "/metrics":
-            body, content_type = self._telemetry.page()
+            body, content_type = await self._metrics.page()
             return _response(200, content_type, body)
         if path == "/livez":
             return _response(200, _TEXT, b"alive\n")

@@ -15,8 +15,11 @@ from awsidecar_server.ops.sink import LogSink
 _LEAST_OF_LIBRARIES = logging.WARNING
 
 
-def configure(config: LogConfig, stream: TextIO | None = None) -> None:
-    """Sets logging up for the process; on standard error, through a `LogSink`, where no stream is named."""
+def configure(config: LogConfig, stream: TextIO | None = None, *, worker: int | None = None) -> None:
+    """Sets logging up for the process; on standard error, through a `LogSink`, where no stream is named.
+
+    Lines name the worker where there is one.
+    """
     sink: Any = stream or LogSink(sys.stderr)
     level = logging.getLevelNamesMapping()[config.level.upper()]
     shared: list[Any] = [
@@ -24,6 +27,8 @@ def configure(config: LogConfig, stream: TextIO | None = None) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if worker is not None:
+        shared.append(lambda logger, method, event: {**event, "worker": worker})
     # A traceback is written without the values of its locals, which may hold secrets.
     render: list[Any] = (
         [

@@ -128,7 +128,7 @@ class Telemetry:
         """Exports, per tier, the seconds until the first cached credentials end."""
         self.registry.register(_ExpiryCollector(soonest))
 
-    def page(self) -> tuple[bytes, str]:
+    async def page(self) -> tuple[bytes, str]:
         """The scrape, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 

@@ -11,6 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).parents[3]
 _START_SECONDS = 30.0
@@ -50,6 +51,15 @@ class SidecarProcess:
         self.output = ""
         self.errors = ""
         self._reading = asyncio.gather(self._read_output(), self._read_errors())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of the log so far that tell of this event."""
+        lines = [json.loads(line) for line in self.errors.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
 
     async def started(self) -> None:
         """Returns when it serves, or has ended."""
@@ -92,7 +102,7 @@ class SidecarProcess:
         if not line.startswith(b"{"):
             return
         event = json.loads(line)
-        if event.get("event") == "serving":
+        if event.get("event") == "serving" and "admin" in event:  # workers say it, too
             self.target, self.admin = event["grpc"][0], event["admin"]
             self._started.set()
         if event.get("event") == "draining":

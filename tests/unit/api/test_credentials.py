@@ -15,7 +15,7 @@ from awsidecar_server.config import IdentityConfig
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, Forbidden, InvalidRequest, Unauthenticated
 from awsidecar_server.identity.credentials import Caller, Credentials, SessionCaller
 from awsidecar_server.identity.gate import Gate
-from awsidecar_server.identity.sessions import SessionStore
+from awsidecar_server.identity.sessions import LocalSessions, SessionStore
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 KEYS = {"access_key_id": "ASIAANN", "secret_access_key": "canary-secret", "session_token": "canary-token"}
@@ -51,7 +51,7 @@ def make(config: IdentityConfig | None = None, answer: Callable[[], CallerIdenti
     return CredentialsHandlers(
         config=config,
         gate=Gate(None, sessions),
-        sessions=sessions,
+        sessions=LocalSessions(sessions),
         provider=FakeProvider(),
         exchange=None,
         tokens=FakeTokens(answer),

@@ -107,3 +107,15 @@ def test_libraries_keep_to_a_higher_level_too(stream: io.StringIO) -> None:
     configure(stream, level="error")
     logging.getLogger("botocore").warning("canary")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("logger", [structlog.get_logger, lambda: logging.getLogger("botocore")])
+def test_lines_name_the_worker_where_there_is_one(stream: io.StringIO, logger: Any) -> None:
+    log.configure(LogConfig(format="json"), stream, worker=3)
+    logger().warning("who is it")
+    assert json.loads(stream.getvalue())["worker"] == 3
+
+
+def test_lines_name_no_worker_where_there_is_none(stream: io.StringIO) -> None:
+    configure(stream).info("it is me")
+    assert "worker" not in json.loads(stream.getvalue())

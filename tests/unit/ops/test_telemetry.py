@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -35,11 +36,11 @@ def telemetry() -> Telemetry:
 
 
 def text(telemetry: Telemetry) -> str:
-    return telemetry.page()[0].decode()
+    return asyncio.run(telemetry.page())[0].decode()
 
 
 def test_page_is_what_prometheus_reads(telemetry: Telemetry) -> None:
-    assert telemetry.page()[1].startswith("text/plain")
+    assert asyncio.run(telemetry.page())[1].startswith("text/plain")
     families = {family.name for family in text_string_to_metric_families(text(telemetry))}
     assert {"awsidecar_rpc", "awsidecar_aws_call_duration_seconds", "process_open_fds"} <= families
 

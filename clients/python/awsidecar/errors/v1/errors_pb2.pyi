@@ -231,6 +231,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "domain": "awsidecar",
           "metadata": { "operation": "BatchWriteStream", "attempts": "7" } }
     """
+    ERROR_REASON_SESSION_NOT_SHARED: _ErrorReason.ValueType  # 22
+    """A session could not be opened, or closed, in every worker process of the sidecar in time. One that was to be opened
+    is open nowhere; one that was to be closed is closed wherever it could be. Try again. UNAVAILABLE.
+
+    Example of an ErrorInfo:
+
+        { "reason": "SESSION_NOT_SHARED",
+          "domain": "awsidecar",
+          "metadata": { "operation": "OpenSession" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
@@ -443,6 +453,16 @@ Example of an ErrorInfo:
     { "reason": "UNPROCESSED",
       "domain": "awsidecar",
       "metadata": { "operation": "BatchWriteStream", "attempts": "7" } }
+"""
+ERROR_REASON_SESSION_NOT_SHARED: ErrorReason.ValueType  # 22
+"""A session could not be opened, or closed, in every worker process of the sidecar in time. One that was to be opened
+is open nowhere; one that was to be closed is closed wherever it could be. Try again. UNAVAILABLE.
+
+Example of an ErrorInfo:
+
+    { "reason": "SESSION_NOT_SHARED",
+      "domain": "awsidecar",
+      "metadata": { "operation": "OpenSession" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

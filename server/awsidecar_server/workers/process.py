@@ -1,0 +1,63 @@
+"""A worker's process as the supervisor has it: started afresh, spoken to over a socket of its own, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from typing import Self
+
+from awsidecar_server.workers.channel import Answerer, Channel
+
+
+class WorkerProcess:
+    """A running worker. Its end of the child's standard input, to which nothing is written, keeps the child alive."""
+
+    def __init__(self, child: asyncio.subprocess.Process, channel: Channel) -> None:
+        self.channel = channel
+        self._child = child
+
+    def __repr__(self) -> str:
+        return f"<WorkerProcess {self.pid}>"
+
+    @classmethod
+    async def start(cls, number: int, answer: Answerer) -> Self:
+        """Returns when the process runs; it is told all else over the channel."""
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as undoing:
+            undoing.callback(ours.close)
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # not what lies in the folder that we were started in
+                "-m",
+                "awsidecar_server.workers",
+                str(number),
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which passes it on
+            )
+            undoing.pop_all()
+        return cls(child, await Channel.over(ours, answer))
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    async def ended(self) -> str:
+        """Returns how the process ended, in words, when it has."""
+        code = await self._child.wait()
+        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+    def terminate(self) -> None:
+        """Asks it to drain."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(number)
