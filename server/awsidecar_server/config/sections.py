@@ -161,6 +161,13 @@ class AwsConfig:
         "connections per AWS service, region and endpoint",
         example="100",
     )
+    max_connections: int = setting(
+        "AWSIDECAR_AWS_MAX_CONNECTIONS",
+        read.whole(1, 100_000),
+        500,
+        "connections to AWS in all, which its endpoints share when there are no more",
+        example="500",
+    )
     connect_timeout_seconds: float = setting(
         "AWSIDECAR_AWS_CONNECT_TIMEOUT_SECONDS",
         read.seconds(0.05, 60),

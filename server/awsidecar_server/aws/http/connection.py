@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -56,8 +57,11 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_silent(self) -> bool:
         """False when the peer has sent something, its end included, that the loop has not come to yet."""
+        plain: socket.socket | None = self.transport.get_extra_info("socket")
+        if plain is None or plain.fileno() < 0:  # it is being closed
+            return False
         watch = select.poll()
-        watch.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        watch.register(plain.fileno(), select.POLLIN)
         return not watch.poll(0)
 
     async def exchange(

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from awsidecar_server.aws.http.dialer import Dialer, Origin
 from awsidecar_server.aws.http.messages import HttpAnswer, HttpFailure, request_head
+from awsidecar_server.aws.http.places import Places
 from awsidecar_server.aws.http.pool import Connections, HttpPool
 from awsidecar_server.aws.http.proxies import Proxies
 from awsidecar_server.aws.retries import Stage
@@ -49,6 +50,7 @@ class HttpTransport:
         """The environment names the proxies. Raises `BadConfig` for proxies and a CA bundle of no use."""
         self._dialer = Dialer(config, Proxies(environment))
         self._pool_size = config.pool_size
+        self._places = Places(config.max_connections)
         self._read_timeout = config.read_timeout_seconds
         self._attempt_timeout = config.attempt_timeout_seconds
         self._routes: dict[Origin, _Route] = {}
@@ -109,7 +111,7 @@ class HttpTransport:
         # Origins come and go with accounts and regions; what nobody uses is not kept.
         for unused in [known for known, route in self._routes.items() if route.pool.is_empty]:
             del self._routes[unused]
-        pool = HttpPool(partial(self._dialer.dial, origin), self._pool_size)
+        pool = HttpPool(partial(self._dialer.dial, origin), self._pool_size, self._places)
         proxy = self._dialer.proxy_of(origin)
         if proxy is not None and origin.scheme == "http":
             route = _Route(pool, f"http://{origin.authority}", proxy.headers)

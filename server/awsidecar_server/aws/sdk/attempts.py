@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import aiohttp
 from botocore import exceptions as sdk
 
 from awsidecar_server.aws.call import AwsCall
@@ -16,7 +17,7 @@ from awsidecar_server.ops.telemetry import Telemetry
 # Carries the call to botocore's request context; taken out before parameters are read.
 _CARRIER = "awsidecar.call"
 # Before a request is sent.
-_UNSENT = (sdk.ConnectTimeoutError, sdk.EndpointConnectionError, sdk.ProxyConnectionError, sdk.SSLError)
+_UNSENT = (sdk.ConnectTimeoutError, sdk.ProxyConnectionError, sdk.SSLError)
 
 
 def with_call(parameters: Mapping[str, Any], call: AwsCall) -> dict[str, Any]:
@@ -65,8 +66,14 @@ def _note_outcome(
     if call is None:
         return
     if response is None:
-        is_unsent = isinstance(caught_exception, _UNSENT)
-        call.progress.failed(Failure(Stage.UNSENT if is_unsent else Stage.UNANSWERED))
+        stage = Stage.UNSENT if _is_unsent(caught_exception) else Stage.UNANSWERED
+        call.progress.failed(Failure(stage))
     elif response[0].status_code >= 300:
         code = str(response[1].get("Error", {}).get("Code", ""))
         call.progress.failed(Failure(Stage.REFUSED, code, response[0].status_code))
+
+
+def _is_unsent(failure: Exception | None) -> bool:
+    if isinstance(failure, sdk.EndpointConnectionError):  # which a connection that is lost later is called, too
+        return isinstance(failure.kwargs.get("error"), aiohttp.ClientConnectorError)
+    return isinstance(failure, _UNSENT)

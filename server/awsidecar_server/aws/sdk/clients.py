@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,7 +91,7 @@ class ClientPool:
             verify=config.ca_bundle,
             config=AioConfig(
                 connector_args={"keepalive_timeout": _KEEPALIVE_SECONDS},
-                http_session_cls=DirectSession,
+                http_session_cls=partial(DirectSession, total_seconds=config.attempt_timeout_seconds),
                 max_pool_connections=config.pool_size,
                 connect_timeout=config.connect_timeout_seconds,
                 read_timeout=config.read_timeout_seconds,

@@ -17,6 +17,7 @@ import pytest
 from tests.unit.aws.http.peers import Authority, Peer, Session, answer, certified, serving
 
 from awsidecar_server.aws.http import HttpFailure, HttpTransport
+from awsidecar_server.aws.http.connection import HttpConnection
 from awsidecar_server.aws.http.dialer import Dialer, Origin
 from awsidecar_server.aws.http.pool import HttpPool
 from awsidecar_server.aws.http.proxies import Proxies
@@ -423,6 +424,63 @@ async def test_the_pool_is_bounded_and_serves_in_turn() -> None:
         assert max(abs(number - place) for place, number in enumerate(waited, 2)) <= 1
         assert transport.connections == (0, 2)
         assert repr(transport) == "<HttpTransport 1 origins, 0 connections in use, 2 idle>"
+
+
+async def test_connections_to_all_origins_together_are_bounded() -> None:
+    async with (
+        serving(answer_all) as one,
+        serving(answer_all) as other,
+        transporting(pool_size=4, max_connections=4) as transport,
+    ):
+        posts = [transport.post(peer.url, HEADERS, b"{}") for _ in range(20) for peer in (one, other)]
+        assert {got.status for got in await asyncio.gather(*posts)} == {200}
+        assert sum(transport.connections) <= 4
+        assert len(one.requests) == len(other.requests) == 20
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_what_the_peer_has_said_is_heard_before_the_loop_comes_to_it(
+    authority: Authority, secure: bool
+) -> None:
+    """An end, or an answer that nobody asked for: neither is the answer to the next request."""
+
+    async def script(session: Session) -> None:
+        await session.request()
+        await session.send(answer())
+        await session.ended()
+
+    async with serving(script, authority.server if secure else None) as peer:
+        dialer = Dialer(AwsConfig(ca_bundle=authority.bundle), Proxies({}))
+        pool = HttpPool(partial(dialer.dial, Origin(peer.scheme, "localhost", peer.port)), 2)
+        connection = await pool.acquire(None)
+        assert (await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", read_timeout=5)).status == 200
+        before = connection.is_silent
+        plain = connection.transport.get_extra_info("socket")
+        assert plain.fileno() >= 0
+        with socket.socket(fileno=os.dup(plain.fileno())) as twin:
+            twin.shutdown(socket.SHUT_RD)  # as if the peer had ended, with the loop kept busy
+            assert connection.is_ready
+            assert (before, connection.is_silent) == (True, False)
+        pool.release(connection)
+        assert await pool.acquire(None) is not connection
+        connection.abort()
+        await connection.closed
+        await pool.aclose()
+
+
+@pytest.mark.parametrize("plain", [None, socket.socket()], ids=["none", "closed"])
+async def test_connection_without_an_open_socket_is_not_silent(plain: socket.socket | None) -> None:
+    """Loops differ in what a transport that is being closed still gives."""
+
+    class Closing(asyncio.Transport):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return plain
+
+    if plain is not None:
+        plain.close()
+    connection = HttpConnection(asyncio.get_running_loop(), lambda _: None)
+    connection.upgrade(Closing())
+    assert not connection.is_silent
 
 
 async def test_cancelling_a_request_closes_its_connection_and_makes_room() -> None:
