@@ -29,7 +29,6 @@ from awsidecar_server.aws.json_sender import JsonSender
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
-from awsidecar_server.documents.operations import document_operations
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.dynamodb.table_keys import TableKeys
@@ -121,7 +120,7 @@ class App:
                 **{f"{CREDENTIALS_SERVICE.full_name}/{name}": one for name, one in handlers.handlers().items()},
                 **waiter_handlers(Waiting(operations), gate),
                 **page_stream_handlers(PageStreams(operations), gate),
-                **document_handlers(document_operations(operations), gate),
+                **document_handlers(operations, gate),
                 **batch_handlers(Means(operations, self._table_keys), gate),
             },
         )

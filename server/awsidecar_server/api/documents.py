@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from awsidecar_server.api.calls import Handler, Reply, Request, Streamed, StreamHandler, Streaming
+from awsidecar_server.contract import DOCUMENT_SERVICE, aws_rpcs, rpcs
 from awsidecar_server.documents.operations import DocumentOperation
+from awsidecar_server.documents.pages import QUERY, SCAN, DocumentPages
+from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.identity.gate import Gate
-from awsidecar_server.operations import Scope
+from awsidecar_server.operations import Operations, Scope
+
+# The AWS operation of each RPC, and the stream of its pages where it gives them.
+_ONCE = {"Get": "GetItem", "Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
+_PAGED = {"Query": QUERY, "Scan": SCAN}
 
 
-def document_handlers(operations: Iterable[DocumentOperation], gate: Gate) -> dict[str, Handler | Streaming]:
-    """The handlers by the path of their RPC."""
-    return {
-        operation.rpc.path: Streaming(_pages(operation, gate))
-        if operation.rpc.gives_stream
-        else _once(operation, gate)
-        for operation in operations
-    }
+def document_handlers(operations: Operations, gate: Gate) -> Mapping[str, Handler | Streaming]:
+    """The handlers by the name of service and method."""
+    streams = PageStreams(operations)
+    aws = {rpc.aws_operation: rpc for rpc in aws_rpcs()}
+    found: dict[str, Handler | Streaming] = {}
+    for rpc in rpcs(DOCUMENT_SERVICE):
+        name = rpc.method
+        if name in _PAGED:
+            found[rpc.path] = Streaming(_pages(DocumentPages(rpc, aws[name], streams, _PAGED[name]), gate))
+        else:
+            operation = _ONCE[name]
+            found[rpc.path] = _once(DocumentOperation(rpc, aws[operation], operations[operation]), gate)
+    return found
 
 
 def _once(operation: DocumentOperation, gate: Gate) -> Handler:
@@ -30,10 +42,13 @@ def _once(operation: DocumentOperation, gate: Gate) -> Handler:
     return handle
 
 
-def _pages(operation: DocumentOperation, gate: Gate) -> StreamHandler:
+def _pages(operation: DocumentPages, gate: Gate) -> StreamHandler:
     async def handle(request: Request) -> Streamed:
-        caller = await gate.identify(request.metadata)
-        scope = Scope(caller, request.region, request.deadline, request.progress)
-        return Streamed(operation.pages(request.message, scope, request.size), caller.tier.value)
+        async def scoping() -> Scope:
+            # A session that is closed, or has ended, while its stream goes on, gets no further page.
+            return Scope(await gate.identify(request.metadata), request.region, request.deadline)
+
+        tier = (await scoping()).caller.tier.value
+        return Streamed(operation.pages(request.message, scoping, request.size), tier)
 
     return handle

@@ -60,6 +60,7 @@ class QueryRequest(_message.Message):
     EXCLUSIVE_START_KEY_FIELD_NUMBER: _builtins.int
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     LARGE_NUMBERS_FIELD_NUMBER: _builtins.int
+    ITEM_LIMIT_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
     """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
@@ -89,8 +90,8 @@ class QueryRequest(_message.Message):
     `SPECIFIC_ATTRIBUTES` (the one value allowed beside a projection), `COUNT` (no items, same cost).
     """
     limit: _builtins.int
-    """Most items that one page evaluates before the filter, at least 1: the size of the pages, not of the answer. Absent,
-    a page ends at 1 MB of data read, which also ends it when this is set.
+    """Most items that one page evaluates before the filter, at least 1: the size of the pages, not of the answer (see
+    `item_limit`). Absent, a page ends at 1 MB of data read, which also ends it when this is set.
     """
     return_consumed_capacity: _builtins.str
     """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
@@ -99,6 +100,11 @@ class QueryRequest(_message.Message):
     large_numbers: _builtins.str
     """What becomes of a number in an item that a double does not hold exactly. One of `ERROR` (default: the stream ends
     with FAILED_PRECONDITION naming its path), `STRING` (its decimal text, as in `{"$N": "12345678901234567890"}`).
+    """
+    item_limit: _builtins.int
+    """Most items of all pages together, counted after the filter, at least 1; with `select` `COUNT`, the sum of the
+    counts. The stream ends with the page that reaches it, whose `last_evaluated_key` resumes right after it. Absent,
+    the stream goes to the last page.
     """
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -133,10 +139,11 @@ class QueryRequest(_message.Message):
         exclusive_start_key: _struct_pb2.Struct | None = ...,
         return_consumed_capacity: _builtins.str | None = ...,
         large_numbers: _builtins.str | None = ...,
+        item_limit: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_key_condition_expression", b"_key_condition_expression", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_scan_index_forward", b"_scan_index_forward", "_select", b"_select", "_table_name", b"_table_name", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "key_condition_expression", b"key_condition_expression", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "scan_index_forward", b"scan_index_forward", "select", b"select", "table_name", b"table_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_item_limit", b"_item_limit", "_key_condition_expression", b"_key_condition_expression", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_scan_index_forward", b"_scan_index_forward", "_select", b"_select", "_table_name", b"_table_name", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "item_limit", b"item_limit", "key_condition_expression", b"key_condition_expression", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "scan_index_forward", b"scan_index_forward", "select", b"select", "table_name", b"table_name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_key_condition_expression", b"_key_condition_expression", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_scan_index_forward", b"_scan_index_forward", "_select", b"_select", "_table_name", b"_table_name", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_names", b"expression_attribute_names", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "key_condition_expression", b"key_condition_expression", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "scan_index_forward", b"scan_index_forward", "select", b"select", "table_name", b"table_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_item_limit", b"_item_limit", "_key_condition_expression", b"_key_condition_expression", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_scan_index_forward", b"_scan_index_forward", "_select", b"_select", "_table_name", b"_table_name", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_names", b"expression_attribute_names", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "item_limit", b"item_limit", "key_condition_expression", b"key_condition_expression", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "scan_index_forward", b"scan_index_forward", "select", b"select", "table_name", b"table_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__consistent_read: _TypeAlias = _typing.Literal["consistent_read"]  # noqa: Y015
     _WhichOneofArgType__consistent_read: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read"]  # noqa: Y015
@@ -144,6 +151,8 @@ class QueryRequest(_message.Message):
     _WhichOneofArgType__filter_expression: _TypeAlias = _typing.Literal["_filter_expression", b"_filter_expression"]  # noqa: Y015
     _WhichOneofReturnType__index_name: _TypeAlias = _typing.Literal["index_name"]  # noqa: Y015
     _WhichOneofArgType__index_name: _TypeAlias = _typing.Literal["_index_name", b"_index_name"]  # noqa: Y015
+    _WhichOneofReturnType__item_limit: _TypeAlias = _typing.Literal["item_limit"]  # noqa: Y015
+    _WhichOneofArgType__item_limit: _TypeAlias = _typing.Literal["_item_limit", b"_item_limit"]  # noqa: Y015
     _WhichOneofReturnType__key_condition_expression: _TypeAlias = _typing.Literal["key_condition_expression"]  # noqa: Y015
     _WhichOneofArgType__key_condition_expression: _TypeAlias = _typing.Literal["_key_condition_expression", b"_key_condition_expression"]  # noqa: Y015
     _WhichOneofReturnType__large_numbers: _TypeAlias = _typing.Literal["large_numbers"]  # noqa: Y015
@@ -166,6 +175,8 @@ class QueryRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__filter_expression) -> _WhichOneofReturnType__filter_expression | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__index_name) -> _WhichOneofReturnType__index_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__item_limit) -> _WhichOneofReturnType__item_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key_condition_expression) -> _WhichOneofReturnType__key_condition_expression | None: ...
     @_typing.overload
@@ -206,8 +217,8 @@ class QueryResponse(_message.Message):
 
     @_builtins.property
     def last_evaluated_key(self) -> _struct_pb2.Struct:
-        """Where the page ended: as `exclusive_start_key` of another call, reading goes on after it. Absent at the end, and
-        only then. Numbers that a double does not hold exactly are `{"$N": "12345678901234567890"}`.
+        """Where the page ended: as `exclusive_start_key` of another call, reading goes on after it, also when `item_limit`
+        ended the stream here. Absent in the last page of all, and only there. Numbers that a double does not hold exactly are `{"$N": "12345678901234567890"}`.
         """
 
     @_builtins.property
@@ -278,6 +289,7 @@ class ScanRequest(_message.Message):
     EXCLUSIVE_START_KEY_FIELD_NUMBER: _builtins.int
     RETURN_CONSUMED_CAPACITY_FIELD_NUMBER: _builtins.int
     LARGE_NUMBERS_FIELD_NUMBER: _builtins.int
+    ITEM_LIMIT_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
     """Name or ARN of the table, 1 to 1024 characters. Required."""
     index_name: _builtins.str
@@ -307,8 +319,8 @@ class ScanRequest(_message.Message):
     segment: _builtins.int
     """Zero-based part to read, 0 to `total_segments` - 1. Needs `total_segments`; INVALID_ARGUMENT alone."""
     limit: _builtins.int
-    """Most items that one page evaluates before the filter, at least 1: the size of the pages, not of the answer. Absent,
-    a page ends at 1 MB of data read, which also ends it when this is set.
+    """Most items that one page evaluates before the filter, at least 1: the size of the pages, not of the answer (see
+    `item_limit`). Absent, a page ends at 1 MB of data read, which also ends it when this is set.
     """
     return_consumed_capacity: _builtins.str
     """One of `NONE` (default), `TOTAL` (the sum), `INDEXES` (also the share of the table and of each index). Says how
@@ -317,6 +329,11 @@ class ScanRequest(_message.Message):
     large_numbers: _builtins.str
     """What becomes of a number in an item that a double does not hold exactly. One of `ERROR` (default: the stream ends
     with FAILED_PRECONDITION naming its path), `STRING` (its decimal text, as in `{"$N": "12345678901234567890"}`).
+    """
+    item_limit: _builtins.int
+    """Most items of all pages together, counted after the filter, at least 1; with `select` `COUNT`, the sum of the
+    counts. The stream ends with the page that reaches it, whose `last_evaluated_key` resumes right after it. Absent,
+    the stream goes to the last page.
     """
     @_builtins.property
     def expression_attribute_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -353,10 +370,11 @@ class ScanRequest(_message.Message):
         exclusive_start_key: _struct_pb2.Struct | None = ...,
         return_consumed_capacity: _builtins.str | None = ...,
         large_numbers: _builtins.str | None = ...,
+        item_limit: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_segment", b"_segment", "_select", b"_select", "_table_name", b"_table_name", "_total_segments", b"_total_segments", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "segment", b"segment", "select", b"select", "table_name", b"table_name", "total_segments", b"total_segments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_item_limit", b"_item_limit", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_segment", b"_segment", "_select", b"_select", "_table_name", b"_table_name", "_total_segments", b"_total_segments", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "item_limit", b"item_limit", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "segment", b"segment", "select", b"select", "table_name", b"table_name", "total_segments", b"total_segments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_segment", b"_segment", "_select", b"_select", "_table_name", b"_table_name", "_total_segments", b"_total_segments", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_names", b"expression_attribute_names", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "segment", b"segment", "select", b"select", "table_name", b"table_name", "total_segments", b"total_segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read", "_filter_expression", b"_filter_expression", "_index_name", b"_index_name", "_item_limit", b"_item_limit", "_large_numbers", b"_large_numbers", "_limit", b"_limit", "_projection_expression", b"_projection_expression", "_return_consumed_capacity", b"_return_consumed_capacity", "_segment", b"_segment", "_select", b"_select", "_table_name", b"_table_name", "_total_segments", b"_total_segments", "consistent_read", b"consistent_read", "exclusive_start_key", b"exclusive_start_key", "expression_attribute_names", b"expression_attribute_names", "expression_attribute_values", b"expression_attribute_values", "filter_expression", b"filter_expression", "index_name", b"index_name", "item_limit", b"item_limit", "large_numbers", b"large_numbers", "limit", b"limit", "projection_expression", b"projection_expression", "return_consumed_capacity", b"return_consumed_capacity", "segment", b"segment", "select", b"select", "table_name", b"table_name", "total_segments", b"total_segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__consistent_read: _TypeAlias = _typing.Literal["consistent_read"]  # noqa: Y015
     _WhichOneofArgType__consistent_read: _TypeAlias = _typing.Literal["_consistent_read", b"_consistent_read"]  # noqa: Y015
@@ -364,6 +382,8 @@ class ScanRequest(_message.Message):
     _WhichOneofArgType__filter_expression: _TypeAlias = _typing.Literal["_filter_expression", b"_filter_expression"]  # noqa: Y015
     _WhichOneofReturnType__index_name: _TypeAlias = _typing.Literal["index_name"]  # noqa: Y015
     _WhichOneofArgType__index_name: _TypeAlias = _typing.Literal["_index_name", b"_index_name"]  # noqa: Y015
+    _WhichOneofReturnType__item_limit: _TypeAlias = _typing.Literal["item_limit"]  # noqa: Y015
+    _WhichOneofArgType__item_limit: _TypeAlias = _typing.Literal["_item_limit", b"_item_limit"]  # noqa: Y015
     _WhichOneofReturnType__large_numbers: _TypeAlias = _typing.Literal["large_numbers"]  # noqa: Y015
     _WhichOneofArgType__large_numbers: _TypeAlias = _typing.Literal["_large_numbers", b"_large_numbers"]  # noqa: Y015
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
@@ -386,6 +406,8 @@ class ScanRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__filter_expression) -> _WhichOneofReturnType__filter_expression | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__index_name) -> _WhichOneofReturnType__index_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__item_limit) -> _WhichOneofReturnType__item_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__large_numbers) -> _WhichOneofReturnType__large_numbers | None: ...
     @_typing.overload
@@ -426,8 +448,8 @@ class ScanResponse(_message.Message):
 
     @_builtins.property
     def last_evaluated_key(self) -> _struct_pb2.Struct:
-        """Where the page ended: as `exclusive_start_key` of another call, reading goes on after it. Absent at the end, and
-        only then. Numbers that a double does not hold exactly are `{"$N": "12345678901234567890"}`.
+        """Where the page ended: as `exclusive_start_key` of another call, reading goes on after it, also when `item_limit`
+        ended the stream here. Absent in the last page of all, and only there. Numbers that a double does not hold exactly are `{"$N": "12345678901234567890"}`.
         """
 
     @_builtins.property
