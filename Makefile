@@ -14,6 +14,8 @@ VENV := $(if $(filter-out python3,$(notdir $(PYTHON))),.venv-$(notdir $(PYTHON))
 IMAGE ?= awsidecar
 BENCH_ARGS ?=
 ARGS ?=
+CASES ?= 20000
+DIFFERENTIAL_ARGS ?=
 PYTEST_ARGS ?=
 # How the sidecars of the tests call DynamoDB: json, or sdk, the reference.
 LANE ?= json
@@ -37,7 +39,7 @@ PIP_INSTALL := -m pip --disable-pip-version-check --no-input install --quiet
 
 .PHONY: help
 help: ## List the targets
-	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## Running
 
@@ -63,6 +65,18 @@ test: contract suite ## Run all tests (PYTHON=python3.13, PYTEST_ARGS="-k name")
 suite: $(DEV) $(EMBEDDED) ## Run the tests without those of the contract (LANE=sdk calls DynamoDB by way of the SDK)
 	echo "==> tests on $$($(VENV)/bin/python --version), lane $(LANE)"
 	AWSIDECAR_AWS_LANE=$(LANE) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-dynamodb-local
+test-dynamodb-local: $(DEV) $(EMBEDDED) ## Run the tests that use AWS's DynamoDB Local (Java, npm), both ways of the sidecar
+	for lane in json sdk; do \
+		echo "==> tests on DynamoDB Local, lane $$lane"; \
+		AWSIDECAR_REQUIRE_ALL=1 AWSIDECAR_AWS_LANE=$$lane \
+			$(VENV)/bin/python -m pytest -m dynamodb_local $(PYTEST_ARGS) tests/integration; \
+	done
+
+.PHONY: differential
+differential: $(DEV) $(EMBEDDED) ## Compare CASES=20000 requests through the sidecar and without it (DIFFERENTIAL_ARGS="--lane sdk")
+	$(VENV)/bin/python -m tests.differential --cases $(CASES) $(DIFFERENTIAL_ARGS)
 
 .PHONY: bench
 bench: $(BENCH) ## Measure the sidecar beside the AWS SDKs (BENCH_ARGS=--quick: the bars only)

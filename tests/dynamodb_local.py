@@ -46,8 +46,11 @@ class Unavailable(Exception):
 
 
 @contextlib.contextmanager
-def running() -> Iterator[str]:
-    """The endpoint URL of a fresh DynamoDB Local that has one database for all keys and regions, while entered."""
+def running(*, is_shared: bool = True) -> Iterator[str]:
+    """The endpoint URL of a fresh DynamoDB Local, while entered.
+
+    It has one database for all keys and regions; unless shared, one for each access key and region.
+    """
     if shutil.which("java") is None:
         raise Unavailable("DynamoDB Local: java is not installed")
     try:
@@ -57,7 +60,7 @@ def running() -> Iterator[str]:
     with tempfile.TemporaryFile() as output, contextlib.ExitStack() as closing:
         for _ in range(_PORT_TRIES):
             port = _free_port()
-            process = _started(jar, port, output)
+            process = _started(jar, port, output, is_shared)
             closing.callback(_stop, process)
             if _answers(port, process):
                 break
@@ -100,9 +103,9 @@ def _free_port() -> int:
         return port
 
 
-def _started(jar: Path, port: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(jar: Path, port: int, output: IO[bytes], is_shared: bool) -> subprocess.Popen[bytes]:
     java = ["java", "-Xmx1g", f"-Djava.library.path={jar.parent / 'DynamoDBLocal_lib'}", "-jar", str(jar)]
-    options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
+    options = ["-inMemory", *(("-sharedDb",) if is_shared else ()), "-disableTelemetry", "-port", str(port)]
     return subprocess.Popen(
         ["sh", "-c", _WITH_LIFE_LINE, "sh", *java, *options],
         cwd=jar.parent,

@@ -32,6 +32,13 @@ _STOP_SECONDS = 30.0
 _ROOT = Path(__file__).parents[2]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what runs on AWS's own emulator, for `make test-dynamodb-local` to find."""
+    for item in items:
+        if "dynamodb_local" in getattr(item, "fixturenames", ()):
+            item.add_marker("dynamodb_local")
+
+
 @dataclass
 class Sidecar:
     """A running sidecar process. `log` grows while it runs."""
@@ -136,11 +143,11 @@ def embedded_environment() -> Mapping[str, str]:
     try:
         python = find_python(EmbeddedConfig(python=os.environ.get("AWSIDECAR_EMBEDDED_PYTHON") or None))
     except BadConfig as problem:
-        _leave_out(str(problem))
+        leave_out(str(problem))
     return {"AWSIDECAR_EMBEDDED_PYTHON": python}
 
 
-def _leave_out(reason: str) -> NoReturn:
+def leave_out(reason: str) -> NoReturn:
     """Skips what needs something that this machine has not; fails it where everything is required."""
     if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
         pytest.fail(reason, pytrace=False)
@@ -157,7 +164,7 @@ def dynamodb_local() -> Iterator[str]:
         try:
             endpoint = closing.enter_context(local.running())
         except local.Unavailable as reason:
-            _leave_out(str(reason))
+            leave_out(str(reason))
         yield endpoint
 
 

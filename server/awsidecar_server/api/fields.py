@@ -19,6 +19,8 @@ _PATTERNS = tuple(
         r"^(?P<field>\w+Expression) must not be empty",
         r"Type mismatch for (?:Index )?[Kk]ey (?P<field>[^\s:]+)",
         r"Missing the key (?P<field>\S+)",
+        r"Cannot update attribute (?P<field>\S+)\. This attribute is part of the key",
+        r"cannot contain an empty (?:string|binary) value\. (?:IndexName: [^,]+, Index)?Key: (?P<field>\S+)",
         r"(?P<field>Item) size (?:has|to update has) exceeded",
     )
 )
@@ -27,6 +29,7 @@ _PHRASES = {
     "The provided key element does not match the schema": "Key",
     "Query condition missed key schema element": "KeyConditionExpression",
     "Query key condition not supported": "KeyConditionExpression",
+    "Too many items requested for the Batch": "RequestItems",
 }
 
 

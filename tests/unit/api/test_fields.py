@@ -8,6 +8,7 @@ from awsidecar_server.api.fields import violations
 from awsidecar_server.errors import FieldViolation
 
 INVALID = "One or more parameter values were invalid: "
+EMPTY_KEY = "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain "
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,10 @@ INVALID = "One or more parameter values were invalid: "
         (INVALID + "Type mismatch for key id expected: S actual: N", "id"),
         (INVALID + "Type mismatch for Index Key email Expected: S Actual: N IndexName: by-email", "email"),
         (INVALID + "Missing the key id in the item", "id"),
+        (INVALID + "Cannot update attribute id. This attribute is part of the key", "id"),
+        (EMPTY_KEY + "an empty string value. Key: id", "id"),
+        (EMPTY_KEY + "an empty binary value. IndexName: by-email, IndexKey: email", "email"),
+        ("Too many items requested for the BatchWriteItem call", "RequestItems"),
         ("The provided key element does not match the schema", "Key"),
         ("Item size has exceeded the maximum allowed size", "Item"),
         ("Item size to update has exceeded the maximum allowed size", "Item"),
