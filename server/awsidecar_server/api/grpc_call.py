@@ -85,13 +85,13 @@ class Call:
     def data(self, chunk: bytes) -> None:
         self._pieces.append(chunk)
         self._size += len(chunk)
-        if self._size < self._needed:
-            self._stream.consumed(len(chunk))
-            return
-        try:
-            self._cut(chunk)
-        except wire.Refused as refused:
-            self._refuse(refused)
+        if self._size >= self._needed:
+            try:
+                self._cut()
+            except wire.Refused as refused:
+                self._refuse(refused)
+                return
+        self._taken(len(chunk))
 
     def ended(self) -> None:
         raise NotImplementedError
@@ -102,9 +102,13 @@ class Call:
         else:
             self._host.finished(self)
 
-    def _cut(self, chunk: bytes) -> None:
-        """Takes note of a chunk with which a prefix or a message is whole."""
+    def _cut(self) -> None:
+        """Looks at the pieces, with which a prefix or a message is whole."""
         raise NotImplementedError
+
+    def _taken(self, size: int) -> None:
+        """Lets the caller send as much again, now or when it is time."""
+        self._stream.consumed(size)
 
     def _needs(self, prefix: bytes) -> int:
         """How many bytes the message has that begins so, its prefix included."""
@@ -192,8 +196,7 @@ class Call:
 class UnaryCall(Call):
     """A call with one request: the handler begins when it is whole."""
 
-    def _cut(self, chunk: bytes) -> None:
-        self._stream.consumed(len(chunk))
+    def _cut(self) -> None:
         if self._needed == wire.PREFIX_BYTES:
             self._needed = self._needs(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
         if self._size > self._needed:
@@ -224,7 +227,7 @@ class StreamCall(Call):
         self._arrived: asyncio.Future[None] | None = None
         self._start(self)
 
-    def _cut(self, chunk: bytes) -> None:
+    def _cut(self) -> None:
         raw, at = b"".join(self._pieces), 0
         while len(raw) - at >= wire.PREFIX_BYTES:
             self._needed = self._needs(raw[at : at + wire.PREFIX_BYTES])
@@ -236,11 +239,14 @@ class StreamCall(Call):
         self._pieces = [raw[at:]]
         self._size = len(raw) - at
         if self._messages:
-            # Given back when they are taken.
-            self._held_bytes += len(chunk)
             self._wake()
+
+    def _taken(self, size: int) -> None:
+        # While the handler has something to read, more need not come.
+        if self._messages:
+            self._held_bytes += size
         else:
-            self._stream.consumed(len(chunk))
+            self._stream.consumed(size)
 
     def _refuse(self, refused: wire.Refused) -> None:
         self._failure = refused

@@ -1,0 +1,272 @@
+"""A connection, frame by frame. That it keeps RFC 9113 throughout is shown by h2spec, in the integration tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.http2.peer import HEAD, OK, TRAILERS, Peer, body_of, data, of_kind, open_request
+
+from awsidecar_server.http2 import frames
+from awsidecar_server.http2.hpack import encoded
+
+
+@pytest.fixture
+async def peer() -> Iterator[Peer]:  # type: ignore[misc]
+    made = Peer()
+    yield made
+    made.end()
+
+
+async def test_request_arrives_whole_however_its_bytes_are_cut(peer: Peer) -> None:
+    whole = frames.PREFACE + frames.settings({}) + open_request(1) + data(1, b"abc") + data(1, b"def", ends=True)
+    for at in range(len(whole)):
+        peer.connection.data_received(whole[at : at + 1])
+    (request,) = peer.requests
+    assert request.head is not None
+    assert (request.head.path, request.head.method, request.body) == ("/s/m", "POST", b"abcdef")
+    assert request.is_whole
+
+
+async def test_response_is_one_write_of_headers_data_and_trailers(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+    found = await peer.received()
+    assert [(one.kind, one.flags, one.payload) for one in found] == [
+        (frames.HEADERS, frames.END_HEADERS, OK),
+        (frames.DATA, 0, b"answer"),
+        (frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, TRAILERS),
+    ]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    size=st.integers(0, 200_000),
+    window=st.integers(0, 70_000),
+    grants=st.lists(st.integers(1, 70_000), max_size=6),
+)
+async def test_no_more_is_sent_than_the_windows_allow_and_in_the_end_all_of_it(
+    size: int, window: int, grants: list[int]
+) -> None:
+    peer = Peer()
+    await peer.begin(_4=window)
+    await peer.send(open_request(1, ends=True))
+    body = bytes(range(256)) * (size // 256 + 1)
+    body = body[:size]
+    peer.requests[0].stream.respond(OK, body, TRAILERS)
+    found = await peer.received()
+    stream_room, room = window, frames.DEFAULT_WINDOW
+    for grant in grants:
+        assert len(body_of(found, 1)) <= min(stream_room, room)
+        stream_room += grant
+        found += await peer.send(frames.window_update(1, grant))
+    assert len(body_of(found, 1)) == min(size, stream_room, room)
+    found += await peer.send(frames.window_update(0, 1_000_000), frames.window_update(1, 1_000_000))
+    assert body_of(found, 1) == body
+    assert found[-1].flags & frames.END_STREAM
+    assert all(len(one.payload) <= frames.DEFAULT_FRAME_SIZE for one in found)
+    peer.end()
+
+
+async def test_responses_that_wait_for_room_get_it_in_turn(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(*(open_request(number, ends=True) for number in (1, 3, 5)))
+    for request in peer.requests:
+        request.stream.respond(OK, b"x" * 60_000, TRAILERS)
+    await peer.received()
+    assert [bool(of_kind(await peer.send(frames.window_update(0, 60_000)), frames.DATA)) for _ in range(2)] == [
+        True,
+        True,
+    ]
+
+
+async def test_writer_waits_until_the_peer_has_room(peer: Peer) -> None:
+    import asyncio
+
+    await peer.begin(_4=10)
+    await peer.send(open_request(1, ends=True))
+    stream = peer.requests[0].stream
+    stream.begin(OK)
+    writing = asyncio.create_task(stream.write(b"x" * 25))
+    assert body_of(await peer.received(), 1) == b"x" * 10
+    assert not writing.done()
+    await peer.send(frames.window_update(1, 15))
+    await writing
+
+
+async def test_paused_transport_holds_data_back_and_lets_it_go_on(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.connection.pause_writing()
+    peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+    assert await peer.received() == []
+    peer.connection.resume_writing()
+    assert body_of(await peer.received(), 1) == b"answer"
+
+
+async def test_sender_that_is_not_read_may_send_one_window_and_no_more(peer: Peer) -> None:
+    peer.takes = False
+    await peer.begin()
+    await peer.send(open_request(1))
+    chunk, sent = b"x" * frames.DEFAULT_FRAME_SIZE, 0
+    while not (found := await peer.send(data(1, chunk))) or not of_kind(found, frames.RST_STREAM):
+        sent += len(chunk)
+    assert sent == 1024 * 1024
+    assert of_kind(found, frames.RST_STREAM)[0].number == frames.FLOW_CONTROL_ERROR
+    assert peer.requests[0].is_lost
+
+
+async def test_sender_that_is_read_may_go_on(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1))
+    chunk = b"x" * frames.DEFAULT_FRAME_SIZE
+    granted = 0
+    for _ in range(3 * 64):
+        granted += sum(one.number for one in of_kind(await peer.send(data(1, chunk)), frames.WINDOW_UPDATE))
+    assert len(peer.requests[0].body) == 3 * 1024 * 1024
+    assert granted >= 2 * 1024 * 1024
+
+
+async def test_reset_of_the_peer_reaches_the_receiver_once_and_ends_what_was_to_be_sent(peer: Peer) -> None:
+    await peer.begin(_4=0)
+    await peer.send(open_request(1, ends=True))
+    request = peer.requests[0]
+    request.stream.respond(OK, b"answer", TRAILERS)
+    await peer.send(frames.rst_stream(1, frames.CANCEL))
+    assert request.is_lost
+    assert of_kind(await peer.send(frames.window_update(0, 10)), frames.DATA) == []
+
+
+async def test_answer_before_the_end_of_a_request_asks_the_peer_to_stop_and_drops_what_still_comes(
+    peer: Peer,
+) -> None:
+    await peer.begin()
+    await peer.send(open_request(1))
+    peer.requests[0].stream.end(OK + TRAILERS)
+    found = await peer.received()
+    assert [one.kind for one in found] == [frames.HEADERS, frames.RST_STREAM]
+    assert found[1].number == frames.NO_ERROR
+    assert await peer.send(data(1, b"more"), data(1, b"last", ends=True)) == []
+    await peer.send(open_request(3, ends=True))
+    assert len(peer.requests) == 2
+
+
+async def test_lost_connection_reaches_every_receiver(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1), open_request(3))
+    peer.end()
+    assert [request.is_lost for request in peer.requests] == [True, True]
+    assert peer.is_gone
+
+
+async def test_one_stream_too_many_is_refused_and_may_be_sent_again() -> None:
+    peer = Peer(streams=2)
+    await peer.begin()
+    found = await peer.send(open_request(1), open_request(3), open_request(5))
+    (refused,) = of_kind(found, frames.RST_STREAM)
+    assert (refused.stream_id, refused.number) == (5, frames.REFUSED_STREAM)
+    assert len(peer.requests) == 2
+    peer.end()
+
+
+async def test_head_that_is_too_large_is_answered_and_the_connection_goes_on(peer: Peer) -> None:
+    await peer.begin()
+    block = HEAD + encoded("x-large", "v" * 30_000)
+    await peer.send(open_request(1, ends=True, block=block))
+    assert len(peer.refused) == 1
+    await peer.send(open_request(3, ends=True))
+    assert len(peer.requests) == 1
+
+
+class TestGoingAway:
+    async def test_requests_on_their_way_are_taken_and_later_ones_refused(self, peer: Peer) -> None:
+        await peer.begin()
+        await peer.send(open_request(1, ends=True))
+        peer.connection.go_away(60)
+        first, ping = await peer.received()
+        assert (first.kind, ping.kind) == (frames.GOAWAY, frames.PING)
+        await peer.send(open_request(3, ends=True))
+        (last,) = await peer.send(frames.ping(ping.payload, frames.ACK))
+        assert int.from_bytes(last.payload[:4], "big") == 3
+        (refused,) = await peer.send(open_request(5, ends=True))
+        assert (refused.kind, refused.number) == (frames.RST_STREAM, frames.REFUSED_STREAM)
+        for request in peer.requests:
+            assert not peer.transport.is_closed
+            request.stream.respond(OK, b"", TRAILERS)
+        assert peer.transport.is_closed
+
+    async def test_connection_without_requests_is_closed(self, peer: Peer) -> None:
+        await peer.begin()
+        peer.connection.go_away(60)
+        (_, ping) = await peer.received()
+        await peer.send(frames.ping(ping.payload, frames.ACK))
+        assert peer.transport.is_closed
+
+
+class TestAttacks:
+    """What is allowed once, and costs more than it should when it does not stop."""
+
+    async def ended_by(self, peer: Peer, attack: bytes, most: int) -> int:
+        """How the connection ended; the attack is repeated up to so many times."""
+        for _ in range(most):
+            found = await peer.send(attack)
+            if peer.transport.is_closed:
+                return of_kind(found, frames.GOAWAY)[-1].number if found else frames.NO_ERROR
+        raise AssertionError("the connection bears it")
+
+    async def test_rapid_resets(self, peer: Peer) -> None:
+        await peer.begin()
+        for number in range(1, 20_000, 2):
+            peer.connection.data_received(open_request(number, ends=True) + frames.rst_stream(number, 8))
+            if peer.transport.is_closed:
+                return
+        raise AssertionError("the connection bears it")
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            frames.settings({}),
+            data(1, b""),
+            frames.head(0, 0x20, 0, 0),
+            frames.head(5, frames.PRIORITY, 0, 3) + bytes(5),
+        ],
+        ids=["settings", "empty data", "unknown frames", "priorities"],
+    )
+    async def test_frames_that_move_nothing(self, peer: Peer, frame: bytes) -> None:
+        await peer.begin()
+        await peer.send(open_request(1))
+        await self.ended_by(peer, frame * 100, 100)
+
+    async def test_pings_whose_answers_are_not_taken(self, peer: Peer) -> None:
+        await peer.begin()
+        peer.connection.pause_writing()
+        await self.ended_by(peer, frames.ping(bytes(8)) * 1000, 200)
+
+    async def test_header_block_without_end(self, peer: Peer) -> None:
+        await peer.begin()
+        piece = b"x" * frames.DEFAULT_FRAME_SIZE
+        await peer.send(frames.head(len(piece), frames.HEADERS, 0, 1) + piece)
+        await self.ended_by(peer, frames.head(len(piece), frames.CONTINUATION, 0, 1) + piece, 100)
+
+    async def test_header_block_in_countless_pieces(self, peer: Peer) -> None:
+        await peer.begin()
+        await peer.send(frames.head(0, frames.HEADERS, 0, 1))
+        await self.ended_by(peer, frames.head(0, frames.CONTINUATION, 0, 1), 1000)
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40))))
+    async def test_any_frames_are_borne_or_end_the_connection(
+        self, sent: list[tuple[int, int, int, bytes]]
+    ) -> None:
+        peer = Peer()
+        await peer.begin()
+        await peer.send(open_request(1), open_request(3, ends=True))
+        for kind, flags, stream_id, payload in sent:
+            await peer.send(frames.head(len(payload), kind, flags, stream_id) + payload)
+        for request in peer.requests:
+            request.stream.respond(OK, b"answer", TRAILERS)
+        await peer.received()
+        peer.end()
