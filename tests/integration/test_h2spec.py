@@ -72,9 +72,14 @@ class Acceptor:
 @asynccontextmanager
 async def listening() -> AsyncIterator[int]:
     connections: set[Connection] = set()
+    closed = asyncio.Event()
+
+    def ended(connection: Connection) -> None:
+        connections.discard(connection)
+        closed.set()
 
     def connection() -> Connection:
-        made = Connection(Acceptor(), Limits(100, 64 * 1024), connections.discard)
+        made = Connection(Acceptor(), Limits(100, 64 * 1024), ended)
         connections.add(made)
         return made
 
@@ -84,7 +89,8 @@ async def listening() -> AsyncIterator[int]:
     for open_one in list(connections):
         open_one.abort()
     while connections:
-        await asyncio.sleep(0)
+        closed.clear()
+        await closed.wait()
 
 
 async def test_every_case_passes_also_the_strict_ones(h2spec: Path) -> None:
