@@ -42,6 +42,8 @@ class Scope:
     deadline: float | None = None
     # Of whatever the calls are made for. It absorbs each call that fails or is cut.
     progress: Progress = field(default_factory=Progress, compare=False)
+    # How often a call is tried that is in another transaction's way; 0: once. The SDK's way knows of no such thing.
+    conflict_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,16 @@ class JsonOperation:
             absent = {self._token: str(uuid4())} if self._token else {}
             written = await converted(partial(self._requests.write, message, absent), size)
             body, members = written.body, written.members
-            call = JsonCall(self._service, self._name, body, members, scope.region, scope.deadline, progress)
+            call = JsonCall(
+                self._service,
+                self._name,
+                body,
+                members,
+                scope.region,
+                scope.deadline,
+                progress,
+                scope.conflict_attempts,
+            )
             answer = await self._lane.call(scope.caller, partial(self._sender.post, call))
             try:
                 reply = await converted(partial(self._replies.write, answer.body), len(answer.body))

@@ -1,4 +1,4 @@
-"""What a call's metadata says besides who is calling: the region, and how much error detail the caller takes."""
+"""What a call's metadata says besides who is calling: region, retries of conflicts, and how much detail it takes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 REGION = "x-awsidecar-region"
 MAX_DETAILS = "x-awsidecar-max-details-bytes"
+RETRY_CONFLICTS = "x-awsidecar-retry-conflicts"
+# How often a conflict is tried when the caller says no number; with the pauses between, for some four seconds.
+_USUAL_CONFLICT_ATTEMPTS = 10
+# Whoever is still in the way then is so all the time.
+_MOST_CONFLICT_ATTEMPTS = 100
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 
@@ -49,6 +54,22 @@ def details_budget(metadata: Metadata) -> int:
         if value.isdecimal() and len(value) < 12:
             return max(DEFAULT_BUDGET_BYTES, min(int(value), LARGEST_BUDGET_BYTES))
     return DEFAULT_BUDGET_BYTES
+
+
+def conflict_attempts(metadata: Metadata) -> int:
+    """How often in all a call is to be tried that is in another transaction's way; 0 when the caller does not ask."""
+    for value in _values(metadata, RETRY_CONFLICTS):
+        if value == "true":
+            return _USUAL_CONFLICT_ATTEMPTS
+        if value == "false":
+            return 0
+        if value.isascii() and value.isdecimal() and len(value) < 4 and 1 <= int(value) <= _MOST_CONFLICT_ATTEMPTS:
+            return int(value)
+        problem = f"must be true, false or a number from 1 to {_MOST_CONFLICT_ATTEMPTS}"
+        raise InvalidRequest(
+            f"{RETRY_CONFLICTS} {problem}", FieldViolation(RETRY_CONFLICTS, problem), field=RETRY_CONFLICTS
+        )
+    return 0
 
 
 def trace_id(metadata: Metadata) -> str | None:

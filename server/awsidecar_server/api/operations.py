@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from awsidecar_server.api.calls import Handler, Reply, Request
+from awsidecar_server.api.metadata import conflict_attempts
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.operations import Operation, Scope
 
@@ -12,7 +13,8 @@ def aws_handler(operation: Operation, gate: Gate) -> Handler:
 
     async def handle(request: Request) -> Reply:
         caller = await gate.identify(request.metadata)
-        scope = Scope(caller, request.region, request.deadline, request.progress)
+        conflicts = conflict_attempts(request.metadata)
+        scope = Scope(caller, request.region, request.deadline, request.progress, conflicts)
         done = await operation.perform(request.message, scope, request.size)
         # The answer may still be lost, as one that is too large is.
         request.progress.absorb(done.progress)

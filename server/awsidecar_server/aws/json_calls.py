@@ -44,6 +44,8 @@ class JsonCall:
     # On the event loop's clock. None: the caller set no deadline.
     deadline: float | None = None
     progress: Progress = field(default_factory=Progress, compare=False)
+    # How often it is tried in all when it is in another transaction's way; 0: once, as AWS's SDKs do.
+    conflict_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

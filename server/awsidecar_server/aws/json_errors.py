@@ -45,6 +45,13 @@ def read_error(body: bytes, *, http_status: int, error_type: str | None = None) 
     return JsonError(code, message, _with_items(members), is_of_aws)
 
 
+def cancellation_codes(error: JsonError) -> frozenset[str]:
+    """The codes of the reasons for which a transaction was cancelled; of any other error none."""
+    if error.code != "TransactionCanceledException":
+        return frozenset()
+    return frozenset(str(reason.get("Code")) for reason in error.members.get("CancellationReasons") or ())
+
+
 def is_intact(body: bytes, crc32: str | None) -> bool:
     """True when the body, as it was received, has the checksum of `x-amz-crc32`; also when there is none."""
     return crc32 is None or (crc32.isascii() and crc32.strip() == str(zlib.crc32(body)))

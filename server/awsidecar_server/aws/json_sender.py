@@ -18,10 +18,10 @@ from awsidecar_server.aws.endpoints import Endpoint, EndpointResolver
 from awsidecar_server.aws.http import HttpAnswer, HttpFailure
 from awsidecar_server.aws.idempotency import nature_of
 from awsidecar_server.aws.json_calls import JSON_SERVICES, JsonCall, JsonReply, resource_of
-from awsidecar_server.aws.json_errors import is_intact, read_error
+from awsidecar_server.aws.json_errors import cancellation_codes, is_intact, read_error
 from awsidecar_server.aws.measurement import Measured
 from awsidecar_server.aws.progress import Progress
-from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, RetryPolicy, Stage
+from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, RetryPolicy, Stage, Tries
 from awsidecar_server.aws.sigv4 import Signer
 from awsidecar_server.aws.wording import passable_request_id, without_secrets
 from awsidecar_server.config import AwsConfig
@@ -121,7 +121,7 @@ class JsonSender:
         # What AWS throttles as one: the host stands for region and account, and of a shard iterator its stream.
         resource = endpoint.host, name.partition("|")[0][:_LONGEST_NAME]
         nature = partial(nature_of, call.operation, lambda: call.members)
-        progress, retry, corrected, attempt = call.progress, None, False, 0
+        progress, tries, retry, corrected, attempt = call.progress, Tries(), None, False, 0
         invocation_id = next(self._invocation_ids)
         while True:
             attempt += 1
@@ -150,7 +150,12 @@ class JsonSender:
             if failure.code in THROTTLING:
                 metrics.throttles.inc()
             decision = self._policy.failed(
-                failure, attempt=attempt, nature=nature, resource=resource, deadline=call.deadline
+                failure,
+                attempt=tries.count(failure),
+                nature=nature,
+                resource=resource,
+                deadline=call.deadline,
+                conflict_attempts=call.conflict_attempts,
             )
             if isinstance(decision, GiveUp):
                 raise error(progress) from lost
@@ -219,7 +224,9 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
         stage = Stage.UNREADABLE if answer.status == 200 else Stage.REFUSED
         return Failure(stage, http_status=answer.status), partial(_unreachable, "bad_response")
     read = read_error(answer.body, http_status=answer.status, error_type=answer.headers.get("x-amzn-errortype"))
-    failure = Failure(Stage.REFUSED, read.code, answer.status, answer.headers.get("x-amz-retry-after"))
+    failure = Failure(
+        Stage.REFUSED, read.code, answer.status, answer.headers.get("x-amz-retry-after"), cancellation_codes(read)
+    )
     if answer.status < 500 and not read.is_of_aws:
         return failure, partial(_unreachable, "bad_response")
     message = without_secrets(read.message, credentials) if credentials else read.message

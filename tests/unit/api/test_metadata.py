@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsidecar_server.api.metadata import Metadata, Regions, details_budget, trace_id
+from awsidecar_server.api.metadata import Metadata, Regions, conflict_attempts, details_budget, trace_id
 from awsidecar_server.config import AwsConfig
 from awsidecar_server.errors import Forbidden, InvalidRequest
 
@@ -81,6 +81,20 @@ def test_budget_of_details_is_what_the_caller_says_within_bounds(said: str | Non
 @given(st.text(max_size=20))
 def test_budget_is_bounded_whatever_is_said(said: str) -> None:
     assert 4096 <= details_budget((("x-awsidecar-max-details-bytes", said),)) <= 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("said", "attempts"), [(None, 0), ("false", 0), ("true", 10), ("1", 1), ("7", 7), ("100", 100)]
+)
+def test_conflicts_are_tried_as_often_as_the_caller_says(said: str | None, attempts: int) -> None:
+    assert conflict_attempts(() if said is None else (("x-awsidecar-retry-conflicts", said),)) == attempts
+
+
+@pytest.mark.parametrize("said", ["", "0", "101", "-1", "1000", "00011000", "yes", "True", "²", "9" * 400])
+def test_number_of_attempts_that_cannot_be_followed_is_refused(said: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        conflict_attempts((("x-awsidecar-retry-conflicts", said),))
+    assert refused.value.metadata == {"field": "x-awsidecar-retry-conflicts"}
 
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
