@@ -117,6 +117,15 @@ class Client:
         settings = self._calls.settings.with_token(id_token)
         return Client(self.target, self._channel, settings, owns_channel=False)
 
+    def with_conflict_attempts(self, attempts: int = 10) -> Client:
+        """Returns a client, on the same connection, that has conflicts with other transactions tried again.
+
+        The sidecar tries `attempts` times in all (1 to 100), pausing longer each time, up to a second; never when a
+        condition failed. The time limit bounds it all.
+        """
+        settings = self._calls.settings.with_conflict_attempts(attempts)
+        return Client(self.target, self._channel, settings, owns_channel=False)
+
     def open_session(
         self,
         *,

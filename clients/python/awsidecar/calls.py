@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -10,8 +12,10 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from awsidecar.exceptions import Unavailable
 from awsidecar.failures import failure_of
 from awsidecar.operations import Method, Operation
+from awsidecar.repeats import TOKEN_SECONDS, Repeats
 from awsidecar.settings import Settings, checked_timeout
 
 
@@ -57,7 +61,19 @@ class Calls:
 
     def perform(self, operation: Operation, parameters: Mapping[str, object], timeout: float | None) -> Any:
         """Performs an AWS operation."""
-        return operation.decode(*self.invoke(operation.method, operation.encode(parameters), timeout))
+        request = operation.encode(parameters)
+        if operation.token_member is None:
+            return operation.decode(*self.invoke(operation.method, request, timeout))
+        # The token makes it the same call, however often it is sent: also by way of the sidecar's successor.
+        repeats = Repeats(_limit(timeout, self.settings), within_seconds=TOKEN_SECONDS)
+        while True:
+            try:
+                return operation.decode(*self.invoke(operation.method, request, repeats.seconds_left()))
+            except Unavailable as gone:
+                pause = repeats.pause_after(gone)
+                if pause is None:
+                    raise
+            time.sleep(pause)
 
     def pages(self, operation: Operation, parameters: Mapping[str, object], timeout: float | None) -> Iterator[Any]:
         """Yields page after page; each is one call with its own time limit."""
@@ -126,7 +142,19 @@ class AioCalls:
 
     async def perform(self, operation: Operation, parameters: Mapping[str, object], timeout: float | None) -> Any:
         """Performs an AWS operation."""
-        return operation.decode(*await self.invoke(operation.method, operation.encode(parameters), timeout))
+        request = operation.encode(parameters)
+        if operation.token_member is None:
+            return operation.decode(*await self.invoke(operation.method, request, timeout))
+        # The token makes it the same call, however often it is sent: also by way of the sidecar's successor.
+        repeats = Repeats(_limit(timeout, self.settings), within_seconds=TOKEN_SECONDS)
+        while True:
+            try:
+                return operation.decode(*await self.invoke(operation.method, request, repeats.seconds_left()))
+            except Unavailable as gone:
+                pause = repeats.pause_after(gone)
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
 
     async def pages(
         self, operation: Operation, parameters: Mapping[str, object], timeout: float | None

@@ -10,6 +10,7 @@ from awsidecar.transport import MAX_DETAILS_BYTES
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
+_MOST_CONFLICT_ATTEMPTS = 100
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 
 Metadata = tuple[tuple[str, str], ...]
@@ -21,6 +22,8 @@ class Settings:
 
     timeout: float = DEFAULT_TIMEOUT_SECONDS
     region: str | None = None
+    # How often a call is tried in all that another transaction is in the way of; None: once.
+    conflict_attempts: int | None = None
     identity: str = "service account"
     authentication: Metadata = field(default=(), repr=False)
     metadata: Metadata = field(init=False, repr=False)
@@ -32,6 +35,10 @@ class Settings:
             if not _REGION.fullmatch(self.region):
                 raise ValueError(f"{self.region!r} is no AWS region")
             metadata.append(("x-awsidecar-region", self.region))
+        if self.conflict_attempts is not None:
+            if not 1 <= self.conflict_attempts <= _MOST_CONFLICT_ATTEMPTS:
+                raise ValueError(f"conflict_attempts must be from 1 to {_MOST_CONFLICT_ATTEMPTS}")
+            metadata.append(("x-awsidecar-retry-conflicts", str(self.conflict_attempts)))
         object.__setattr__(self, "metadata", tuple(metadata))
 
     def with_token(self, id_token: str) -> Settings:
@@ -43,6 +50,10 @@ class Settings:
     def with_session(self, handle: str) -> Settings:
         """Returns settings for an open session."""
         return replace(self, identity="session", authentication=(("x-awsidecar-session", _checked_secret(handle)),))
+
+    def with_conflict_attempts(self, attempts: int) -> Settings:
+        """Returns settings with which conflicts with other transactions are tried again."""
+        return replace(self, conflict_attempts=attempts)
 
     def without_identity(self) -> Settings:
         """Returns settings that state no session."""

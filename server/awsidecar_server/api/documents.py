@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from awsidecar_server.api.calls import Handler, Reply, Request, Streamed, StreamHandler, Streaming
+from awsidecar_server.api.metadata import conflict_attempts
 from awsidecar_server.contract import DOCUMENT_SERVICE, aws_rpcs, rpcs
 from awsidecar_server.documents.operations import DocumentOperation
 from awsidecar_server.documents.pages import QUERY, SCAN, DocumentPages
@@ -35,7 +36,8 @@ def document_handlers(operations: Operations, gate: Gate) -> Mapping[str, Handle
 def _once(operation: DocumentOperation, gate: Gate) -> Handler:
     async def handle(request: Request) -> Reply:
         caller = await gate.identify(request.metadata)
-        scope = Scope(caller, request.region, request.deadline, request.progress)
+        conflicts = conflict_attempts(request.metadata)
+        scope = Scope(caller, request.region, request.deadline, request.progress, conflicts)
         done = await operation.perform(request.message, scope, request.size)
         return Reply(done.message, caller.tier.value, done.request_id, done.attempts)
 

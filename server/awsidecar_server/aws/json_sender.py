@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import cache, partial
 from itertools import count
 from typing import Protocol
@@ -16,12 +16,12 @@ from awsidecar_server.aws.call import AwsCall, AwsReply
 from awsidecar_server.aws.clock_skew import Answered, ClockSkew
 from awsidecar_server.aws.endpoints import Endpoint, EndpointResolver
 from awsidecar_server.aws.http import HttpAnswer, HttpFailure
-from awsidecar_server.aws.idempotency import nature_of
+from awsidecar_server.aws.idempotency import Nature, nature_of
 from awsidecar_server.aws.json_calls import JSON_SERVICES, JsonCall, JsonReply, resource_of
 from awsidecar_server.aws.json_errors import cancellation_codes, is_intact, read_error
 from awsidecar_server.aws.measurement import Measured
 from awsidecar_server.aws.progress import Progress
-from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, RetryPolicy, Stage, Tries
+from awsidecar_server.aws.retries import THROTTLING, Failure, GiveUp, Retry, RetryPolicy, Stage, Tries
 from awsidecar_server.aws.sigv4 import Signer
 from awsidecar_server.aws.wording import passable_request_id, without_secrets
 from awsidecar_server.config import AwsConfig
@@ -149,18 +149,23 @@ class JsonSender:
                     continue
             if failure.code in THROTTLING:
                 metrics.throttles.inc()
-            decision = self._policy.failed(
-                failure,
-                attempt=tries.count(failure),
-                nature=nature,
-                resource=resource,
-                deadline=call.deadline,
-                conflict_attempts=call.conflict_attempts,
-            )
+            decision = self._decision(call, failure, tries.count(failure), nature, resource)
             if isinstance(decision, GiveUp):
                 raise error(progress) from lost
             retry = decision
             await self._pause(decision.delay_seconds)
+
+    def _decision(
+        self, call: JsonCall, failure: Failure, attempt: int, nature: Callable[[], Nature], resource: Hashable
+    ) -> Retry | GiveUp:
+        return self._policy.failed(
+            failure,
+            attempt=attempt,
+            nature=nature,
+            resource=resource,
+            deadline=call.deadline,
+            conflict_attempts=call.conflict_attempts,
+        )
 
     def _endpoint(self, call: JsonCall, credentials: Credentials | None, resource: str) -> Endpoint:
         return self._endpoints.resolve(

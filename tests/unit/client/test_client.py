@@ -317,3 +317,22 @@ def test_large_messages_pass_both_ways(sidecar: FakeSidecar, client: awsidecar.C
     reply = client.dynamodb.query(TableName="users", ExpressionAttributeValues={":v": value})
     assert len(reply["Items"][0]["id"]) == 16_000_000
     assert sidecar.received[0].message.expression_attribute_values[":v"].s == value
+
+
+def test_conflicts_are_tried_again_by_a_client_that_asks_for_it(
+    sidecar: FakeSidecar, client: awsidecar.Client
+) -> None:
+    client.with_conflict_attempts().dynamodb.list_tables()
+    client.with_token("a.b.c").with_conflict_attempts(3).dynamodb.list_tables()
+    client.dynamodb.list_tables()
+    said = [received.metadata.get("x-awsidecar-retry-conflicts") for received in sidecar.received]
+    assert said == ["10", "3", None]
+    assert sidecar.received[1].metadata["authorization"] == "Bearer a.b.c"
+
+
+@pytest.mark.parametrize("attempts", [0, 101])
+def test_a_number_of_attempts_that_the_sidecar_would_refuse_is_refused(
+    client: awsidecar.Client, attempts: int
+) -> None:
+    with pytest.raises(ValueError, match="from 1 to 100"):
+        client.with_conflict_attempts(attempts)

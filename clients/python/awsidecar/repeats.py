@@ -1,0 +1,55 @@
+"""When a call that may be sent again is sent again: after its sidecar has gone, and for as long as one is replaced."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+
+from awsidecar.exceptions import Unavailable
+
+# With pauses of 0.1, 0.2, 0.4, 0.8 and 1.6 seconds, less the jitter: as long as it takes to replace a sidecar.
+_MOST_IN_A_ROW = 6
+_FIRST_PAUSE_SECONDS = 0.1
+# AWS knows a token again for ten minutes after its first use.
+TOKEN_SECONDS = 300.0
+# What the sidecar says when it goes; nothing is what gRPC says. AWS's own refusals have been tried again already.
+_GONE = frozenset({"", "DRAINING"})
+
+
+class Repeats:
+    """The repeats of one call, all within its time limit."""
+
+    def __init__(
+        self,
+        limit_seconds: float,
+        *,
+        within_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`within_seconds` says for how long the call may be sent again, if that is shorter than the time limit."""
+        self._clock = clock
+        self._jitter = jitter
+        begun = clock()
+        self._ends = begun + limit_seconds
+        self._ends_repeating = begun + min(limit_seconds, within_seconds)
+        self._in_a_row = 0
+
+    def seconds_left(self) -> float:
+        """Returns what is left of the time limit, or as good as nothing."""
+        return max(self._ends - self._clock(), 0.001)
+
+    def pause_after(self, failure: Unavailable) -> float | None:
+        """Returns the seconds to wait before the call is sent again; None when it is over."""
+        self._in_a_row += 1
+        longest = _FIRST_PAUSE_SECONDS * 2 ** (self._in_a_row - 1)
+        pause = longest * (0.5 + self._jitter() / 2)
+        if failure.reason not in _GONE or self._in_a_row >= _MOST_IN_A_ROW:
+            return None
+        return pause if self._clock() + pause < self._ends_repeating else None
+
+    def came_through(self) -> None:
+        """Counts from the beginning again."""
+        self._in_a_row = 0
