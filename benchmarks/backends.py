@@ -71,8 +71,9 @@ class Stage:
 
     def _server(self, path: str) -> tuple[str, int]:
         """The address and process of what stands between the client and the backend, if anything does."""
-        if path == "empty RPC":
-            process = Process("benchmarks.empty_rpc", closing=self._closing)
+        if path.startswith("empty RPC"):
+            which = "ours" if path.endswith("ours") else "grpc.aio"
+            process = Process("benchmarks.empty_rpc", which, closing=self._closing)
             return process.hear()["target"], process.process_id
         if path.startswith("sidecar"):
             sidecar = self.sidecar("sdk" if "aioboto3" in path else "json")

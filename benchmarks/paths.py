@@ -212,6 +212,7 @@ def _snake_case(action: str) -> str:
 # By the names of the report.
 PATHS: dict[str, Callable[[], Path]] = {
     "empty RPC": EmptyRpc,
+    "empty RPC, ours": EmptyRpc,
     "sidecar": SidecarClient,
     "sidecar, stubs": SidecarStubs,
     "sidecar on aioboto3": SidecarClient,

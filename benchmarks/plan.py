@@ -21,7 +21,8 @@ from benchmarks.operations import (
 SIDECAR, SDK_SIDECAR = "sidecar", "sidecar on aioboto3"
 STUBS, SDK_STUBS = f"{SIDECAR}, stubs", f"{SDK_SIDECAR}, stubs"
 AIOBOTO3, AIOBOTO3_WIRE, BOTO3, AIODYNAMO = "aioboto3", "aioboto3, wire form", "boto3", "aiodynamo"
-EMPTY_RPC = "empty RPC"
+# On grpc.aio, and on the gRPC server of the sidecar.
+EMPTY_RPC, OUR_EMPTY_RPC = "empty RPC", "empty RPC, ours"
 # What an application would choose from; the same with the rows of those that take values unconverted; all of them.
 _MAIN = (SIDECAR, SDK_SIDECAR, AIOBOTO3, BOTO3, AIODYNAMO)
 _MORE = (SIDECAR, STUBS, SDK_SIDECAR, AIOBOTO3, AIOBOTO3_WIRE, BOTO3, AIODYNAMO)
@@ -61,7 +62,7 @@ def _bar_cells(*others: str) -> tuple[Cell, ...]:
     """What the bars are made of; paths that are compared stand side by side."""
     get, page = GET_SMALL.name, QUERY_FULL.name
     return (
-        Cell(INSTANT, EMPTY_RPC, EMPTY.name, 32),
+        *(Cell(INSTANT, path, EMPTY.name, 32) for path in (EMPTY_RPC, OUR_EMPTY_RPC)),
         *(Cell(INSTANT, path, get, 32) for path in (SIDECAR, AIOBOTO3)),
         *(Cell(INSTANT, path, get, 1) for path in (SIDECAR, AIOBOTO3)),
         *(Cell(INSTANT, path, page, 1) for path in (SIDECAR, AIOBOTO3)),
