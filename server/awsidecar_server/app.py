@@ -112,6 +112,7 @@ class App:
         listen = self._config.listen
         operations = Operations(aws_rpcs(), partial(self._operation, lane))
         self._table_keys = TableKeys(operations)
+        means = Means(operations, self._table_keys)
         admission = Admission(listen)
         server = Server(listen, admission, Edge(admission, regions, self.telemetry), reuse_port=self._is_worker)
         server.add_services(
@@ -120,8 +121,8 @@ class App:
                 **{f"{CREDENTIALS_SERVICE.full_name}/{name}": one for name, one in handlers.handlers().items()},
                 **waiter_handlers(Waiting(operations), gate),
                 **page_stream_handlers(PageStreams(operations), gate),
-                **document_handlers(operations, gate),
-                **batch_handlers(Means(operations, self._table_keys), gate),
+                **document_handlers(means, gate),
+                **batch_handlers(means, gate),
             },
         )
         return server

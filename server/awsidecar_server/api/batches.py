@@ -55,7 +55,7 @@ def _handler(
         failures: dict[int, Failure] = {}
         for outcome in report.outcomes:
             told: Any = outcome_class(index=outcome.index)
-            _fill(told, outcome.result, rpc, failures)
+            fill(told, outcome.result, rpc, failures)
             response.outcomes.append(told)
         written: bytes = response.SerializeToString()
         return written
@@ -77,12 +77,13 @@ async def _responses(
             yield response_of(report)
 
 
-def _fill(told: Any, result: Result, rpc: str, failures: dict[int, Failure]) -> None:
+def fill(told: Any, result: Result, rpc: str, failures: dict[int, Failure]) -> None:
+    """Puts what became of an element into its outcome. `failures` has those of the same response, made once each."""
     if result.kind == "failure":
         assert result.failure is not None
         failure = failures.get(id(result.failure))
         if failure is None:  # many elements of a batch fail in the same way
-            failure = failures[id(result.failure)] = _failure(result.failure, rpc)
+            failure = failures[id(result.failure)] = failure_of(result.failure, rpc)
         told.failure.CopyFrom(failure)
         told.failure.ambiguous = result.is_ambiguous
     elif result.kind == "item":
@@ -91,6 +92,7 @@ def _fill(told: Any, result: Result, rpc: str, failures: dict[int, Failure]) -> 
         getattr(told, result.kind).SetInParent()
 
 
-def _failure(failure: errors.AwsRejected | errors.SidecarError, rpc: str) -> Failure:
+def failure_of(failure: errors.AwsRejected | errors.SidecarError, rpc: str) -> Failure:
+    """What would be the status of a call that failed so."""
     status = status_of(failure, verdict(failure), rpc, LARGEST_BUDGET_BYTES)
     return Failure(code=status.code, message=status.message, details=status.details)

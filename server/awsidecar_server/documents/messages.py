@@ -69,15 +69,15 @@ class Replies:
         return reply
 
 
-def allows_large_as_text(message: Any) -> bool:
-    """Whether the caller takes a number that a double does not hold exactly as text."""
+def allows_large_as_text(message: Any, path: str = "LargeNumbers") -> bool:
+    """Whether the caller takes a number that a double does not hold exactly as text; `path` is where it says so."""
     if _LARGE_NUMBERS not in message.DESCRIPTOR.fields_by_name:
         return True  # a write, which is done by the time of its answer
     if not message.HasField(_LARGE_NUMBERS):
         return False
     allowed = _LARGE_AS_TEXT.get(message.large_numbers)
     if allowed is None:
-        path, problem = "LargeNumbers", f"must be one of {', '.join(_LARGE_AS_TEXT)}"
+        problem = f"must be one of {', '.join(_LARGE_AS_TEXT)}"
         raise InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)
     return allowed
 

@@ -67,10 +67,10 @@ class Work(Protocol):
         """To be told of each batch that AWS refuses."""
 
 
-def checked_capacity(word: str) -> str:
+def checked_capacity(word: str, field: str = "options.return_consumed_capacity") -> str:
     """The word; raises `InvalidRequest` for one that would have each batch refused."""
     if word not in _CAPACITY_WORDS:
-        raise invalid("options.return_consumed_capacity", "is none of NONE, TOTAL, INDEXES")
+        raise invalid(field, "is none of NONE, TOTAL, INDEXES")
     return word
 
 

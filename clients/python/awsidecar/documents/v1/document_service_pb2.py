@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from awsidecar.documents.v1 import batches_pb2 as awsidecar_dot_documents_dot_v1_dot_batches__pb2
 from awsidecar.documents.v1 import documents_pb2 as awsidecar_dot_documents_dot_v1_dot_documents__pb2
 from awsidecar.documents.v1 import pages_pb2 as awsidecar_dot_documents_dot_v1_dot_pages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-awsidecar/documents/v1/document_service.proto\x12\x16\x61wsidecar.documents.v1\x1a&awsidecar/documents/v1/documents.proto\x1a\"awsidecar/documents/v1/pages.proto2\x9f\x04\n\x0f\x44ocumentService\x12S\n\x03Get\x12\".awsidecar.documents.v1.GetRequest\x1a#.awsidecar.documents.v1.GetResponse\"\x03\x90\x02\x01\x12N\n\x03Put\x12\".awsidecar.documents.v1.PutRequest\x1a#.awsidecar.documents.v1.PutResponse\x12W\n\x06Update\x12%.awsidecar.documents.v1.UpdateRequest\x1a&.awsidecar.documents.v1.UpdateResponse\x12W\n\x06\x44\x65lete\x12%.awsidecar.documents.v1.DeleteRequest\x1a&.awsidecar.documents.v1.DeleteResponse\x12[\n\x05Query\x12$.awsidecar.documents.v1.QueryRequest\x1a%.awsidecar.documents.v1.QueryResponse\"\x03\x90\x02\x01\x30\x01\x12X\n\x04Scan\x12#.awsidecar.documents.v1.ScanRequest\x1a$.awsidecar.documents.v1.ScanResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-awsidecar/documents/v1/document_service.proto\x12\x16\x61wsidecar.documents.v1\x1a$awsidecar/documents/v1/batches.proto\x1a&awsidecar/documents/v1/documents.proto\x1a\"awsidecar/documents/v1/pages.proto2\xf0\x05\n\x0f\x44ocumentService\x12S\n\x03Get\x12\".awsidecar.documents.v1.GetRequest\x1a#.awsidecar.documents.v1.GetResponse\"\x03\x90\x02\x01\x12N\n\x03Put\x12\".awsidecar.documents.v1.PutRequest\x1a#.awsidecar.documents.v1.PutResponse\x12W\n\x06Update\x12%.awsidecar.documents.v1.UpdateRequest\x1a&.awsidecar.documents.v1.UpdateResponse\x12W\n\x06\x44\x65lete\x12%.awsidecar.documents.v1.DeleteRequest\x1a&.awsidecar.documents.v1.DeleteResponse\x12[\n\x05Query\x12$.awsidecar.documents.v1.QueryRequest\x1a%.awsidecar.documents.v1.QueryResponse\"\x03\x90\x02\x01\x30\x01\x12X\n\x04Scan\x12#.awsidecar.documents.v1.ScanRequest\x1a$.awsidecar.documents.v1.ScanResponse\"\x03\x90\x02\x01\x30\x01\x12\x66\n\x08\x42\x61tchGet\x12\'.awsidecar.documents.v1.BatchGetRequest\x1a(.awsidecar.documents.v1.BatchGetResponse\"\x03\x90\x02\x01(\x01\x30\x01\x12g\n\nBatchWrite\x12).awsidecar.documents.v1.BatchWriteRequest\x1a*.awsidecar.documents.v1.BatchWriteResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTSERVICE'].methods_by_name['Query']._serialized_options = b'\220\002\001'
   _globals['_DOCUMENTSERVICE'].methods_by_name['Scan']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['Scan']._serialized_options = b'\220\002\001'
-  _globals['_DOCUMENTSERVICE']._serialized_start=150
-  _globals['_DOCUMENTSERVICE']._serialized_end=693
+  _globals['_DOCUMENTSERVICE'].methods_by_name['BatchGet']._loaded_options = None
+  _globals['_DOCUMENTSERVICE'].methods_by_name['BatchGet']._serialized_options = b'\220\002\001'
+  _globals['_DOCUMENTSERVICE']._serialized_start=188
+  _globals['_DOCUMENTSERVICE']._serialized_end=940
 # @@protoc_insertion_point(module_scope)

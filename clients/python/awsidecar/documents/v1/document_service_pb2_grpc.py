@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from awsidecar.documents.v1 import batches_pb2 as awsidecar_dot_documents_dot_v1_dot_batches__pb2
 from awsidecar.documents.v1 import documents_pb2 as awsidecar_dot_documents_dot_v1_dot_documents__pb2
 from awsidecar.documents.v1 import pages_pb2 as awsidecar_dot_documents_dot_v1_dot_pages__pb2
 
@@ -71,6 +72,16 @@ class DocumentServiceStub:
                 request_serializer=awsidecar_dot_documents_dot_v1_dot_pages__pb2.ScanRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_documents_dot_v1_dot_pages__pb2.ScanResponse.FromString,
                 _registered_method=True)
+        self.BatchGet = channel.stream_stream(
+                '/awsidecar.documents.v1.DocumentService/BatchGet',
+                request_serializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchGetRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchGetResponse.FromString,
+                _registered_method=True)
+        self.BatchWrite = channel.stream_stream(
+                '/awsidecar.documents.v1.DocumentService/BatchWrite',
+                request_serializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchWriteRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchWriteResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
@@ -132,6 +143,28 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGet(self, request_iterator, context):
+        """Returns any number of items, from any number of tables: the caller sends keys, and each is answered once, with its
+        number. Batches, duplicates and what AWS leaves unprocessed are the sidecar's; see BatchGetStream of
+        `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+        A key that cannot be read, or an item that cannot be shown, fails alone; the stream goes on.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchWrite(self, request_iterator, context):
+        """Puts and deletes any number of items, in any number of tables: the caller sends writes, and is told once of each
+        what became of it, by its number. Batches, order and what AWS leaves unprocessed are the sidecar's; see
+        BatchWriteStream of `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+        A write that cannot be read fails alone; the stream goes on.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -164,6 +197,16 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.Scan,
                     request_deserializer=awsidecar_dot_documents_dot_v1_dot_pages__pb2.ScanRequest.FromString,
                     response_serializer=awsidecar_dot_documents_dot_v1_dot_pages__pb2.ScanResponse.SerializeToString,
+            ),
+            'BatchGet': grpc.stream_stream_rpc_method_handler(
+                    servicer.BatchGet,
+                    request_deserializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchGetRequest.FromString,
+                    response_serializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchGetResponse.SerializeToString,
+            ),
+            'BatchWrite': grpc.stream_stream_rpc_method_handler(
+                    servicer.BatchWrite,
+                    request_deserializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchWriteRequest.FromString,
+                    response_serializer=awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchWriteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -334,6 +377,60 @@ class DocumentService:
             '/awsidecar.documents.v1.DocumentService/Scan',
             awsidecar_dot_documents_dot_v1_dot_pages__pb2.ScanRequest.SerializeToString,
             awsidecar_dot_documents_dot_v1_dot_pages__pb2.ScanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGet(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/awsidecar.documents.v1.DocumentService/BatchGet',
+            awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchGetRequest.SerializeToString,
+            awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchWrite(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/awsidecar.documents.v1.DocumentService/BatchWrite',
+            awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchWriteRequest.SerializeToString,
+            awsidecar_dot_documents_dot_v1_dot_batches__pb2.BatchWriteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from awsidecar.documents.v1 import batches_pb2 as _batches_pb2
 from awsidecar.documents.v1 import documents_pb2 as _documents_pb2
 from awsidecar.documents.v1 import pages_pb2 as _pages_pb2
 from collections import abc as _abc
@@ -66,6 +67,20 @@ class DocumentServiceStub:
     `last_evaluated_key` of any of them resumes after it.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
     """
+    BatchGet: _grpc.StreamStreamMultiCallable[_batches_pb2.BatchGetRequest, _batches_pb2.BatchGetResponse]
+    """Returns any number of items, from any number of tables: the caller sends keys, and each is answered once, with its
+    number. Batches, duplicates and what AWS leaves unprocessed are the sidecar's; see BatchGetStream of
+    `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+    A key that cannot be read, or an item that cannot be shown, fails alone; the stream goes on.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
+    BatchWrite: _grpc.StreamStreamMultiCallable[_batches_pb2.BatchWriteRequest, _batches_pb2.BatchWriteResponse]
+    """Puts and deletes any number of items, in any number of tables: the caller sends writes, and is told once of each
+    what became of it, by its number. Batches, order and what AWS leaves unprocessed are the sidecar's; see
+    BatchWriteStream of `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+    A write that cannot be read fails alone; the stream goes on.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+    """
 
 @_typing.type_check_only
 class DocumentServiceAsyncStub(DocumentServiceStub):
@@ -103,6 +118,20 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """Returns a whole table or index, one message for each page until the last. Each page is a Scan of its own;
     `last_evaluated_key` of any of them resumes after it.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+    """
+    BatchGet: _aio.StreamStreamMultiCallable[_batches_pb2.BatchGetRequest, _batches_pb2.BatchGetResponse]  # type: ignore[assignment]
+    """Returns any number of items, from any number of tables: the caller sends keys, and each is answered once, with its
+    number. Batches, duplicates and what AWS leaves unprocessed are the sidecar's; see BatchGetStream of
+    `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+    A key that cannot be read, or an item that cannot be shown, fails alone; the stream goes on.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
+    BatchWrite: _aio.StreamStreamMultiCallable[_batches_pb2.BatchWriteRequest, _batches_pb2.BatchWriteResponse]  # type: ignore[assignment]
+    """Puts and deletes any number of items, in any number of tables: the caller sends writes, and is told once of each
+    what became of it, by its number. Batches, order and what AWS leaves unprocessed are the sidecar's; see
+    BatchWriteStream of `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+    A write that cannot be read fails alone; the stream goes on.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
     """
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -174,6 +203,32 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns a whole table or index, one message for each page until the last. Each page is a Scan of its own;
         `last_evaluated_key` of any of them resumes after it.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGet(
+        self,
+        request_iterator: _MaybeAsyncIterator[_batches_pb2.BatchGetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_batches_pb2.BatchGetResponse], _abc.AsyncIterator[_batches_pb2.BatchGetResponse]]:
+        """Returns any number of items, from any number of tables: the caller sends keys, and each is answered once, with its
+        number. Batches, duplicates and what AWS leaves unprocessed are the sidecar's; see BatchGetStream of
+        `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+        A key that cannot be read, or an item that cannot be shown, fails alone; the stream goes on.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
+
+    @_abc_1.abstractmethod
+    def BatchWrite(
+        self,
+        request_iterator: _MaybeAsyncIterator[_batches_pb2.BatchWriteRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_batches_pb2.BatchWriteResponse], _abc.AsyncIterator[_batches_pb2.BatchWriteResponse]]:
+        """Puts and deletes any number of items, in any number of tables: the caller sends writes, and is told once of each
+        what became of it, by its number. Batches, order and what AWS leaves unprocessed are the sidecar's; see
+        BatchWriteStream of `awsidecar.dynamodb.v1.DynamoDbService`, which is the same in DynamoDB's types.
+        A write that cannot be read fails alone; the stream goes on.
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
         """
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
