@@ -21,6 +21,7 @@ from awsidecar_server.api.operations import aws_handler
 from awsidecar_server.api.page_streams import page_stream_handlers
 from awsidecar_server.api.server import Server
 from awsidecar_server.api.waiters import waiter_handlers
+from awsidecar_server.api.watches import watch_handlers
 from awsidecar_server.aws.call import Carrier
 from awsidecar_server.aws.deferred import DeferredSdk
 from awsidecar_server.aws.directory import CognitoIdentity, SecurityTokens
@@ -30,6 +31,7 @@ from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
 from awsidecar_server.dynamodb.batches.work import Means
+from awsidecar_server.dynamodb.changes.watches import Watches
 from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.dynamodb.table_keys import TableKeys
 from awsidecar_server.dynamodb.waiting import Waiting
@@ -123,6 +125,7 @@ class App:
                 **page_stream_handlers(PageStreams(operations), gate),
                 **document_handlers(means, gate),
                 **batch_handlers(means, gate),
+                **watch_handlers(Watches(operations, self._clock), gate),
             },
         )
         return server

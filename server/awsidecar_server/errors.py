@@ -122,6 +122,19 @@ class StateUnreachable(SidecarError):
         )
 
 
+class HistoryLost(SidecarError):
+    """Changes that the caller has not got are no longer kept; it must read the table itself again."""
+
+    def __init__(self, shard_id: str) -> None:
+        super().__init__(
+            "changes that were not delivered are no longer in the stream", reason="HISTORY_LOST", shard_id=shard_id
+        )
+
+
+class NothingToWatch(SidecarError):
+    """The table has no stream of its changes, or has it no longer; the caller or the table's owner must act."""
+
+
 @dataclass(eq=False)  # compared and hashed as any exception is
 class AwsRejected(Exception):
     """AWS answered with an error: the caller, the account's owner or AWS must act.

@@ -86,6 +86,8 @@ _OWN_CODES: tuple[tuple[type[errors.SidecarError], StatusCode], ...] = (
     (errors.LimitReached, StatusCode.RESOURCE_EXHAUSTED),
     (errors.DeadlineSpent, StatusCode.DEADLINE_EXCEEDED),
     (errors.StateUnreachable, StatusCode.FAILED_PRECONDITION),
+    (errors.HistoryLost, StatusCode.OUT_OF_RANGE),
+    (errors.NothingToWatch, StatusCode.FAILED_PRECONDITION),
     (errors.Unavailable, StatusCode.UNAVAILABLE),
 )
 

@@ -25,6 +25,7 @@ from awsidecar.dynamodb.v1 import time_to_live_pb2 as awsidecar_dot_dynamodb_dot
 from awsidecar.dynamodb.v1 import transactions_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_transactions__pb2
 from awsidecar.dynamodb.v1 import vector_search_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2
 from awsidecar.dynamodb.v1 import waiters_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_waiters__pb2
+from awsidecar.dynamodb.v1 import watch_pb2 as awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -156,6 +157,11 @@ class DynamoDbServiceStub:
                 '/awsidecar.dynamodb.v1.DynamoDbService/SearchVectors',
                 request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2.SearchVectorsRequest.SerializeToString,
                 response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2.SearchVectorsResponse.FromString,
+                _registered_method=True)
+        self.WatchTable = channel.unary_stream(
+                '/awsidecar.dynamodb.v1.DynamoDbService/WatchTable',
+                request_serializer=awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2.WatchTableRequest.SerializeToString,
+                response_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2.WatchTableResponse.FromString,
                 _registered_method=True)
         self.CreateTable = channel.unary_unary(
                 '/awsidecar.dynamodb.v1.DynamoDbService/CreateTable',
@@ -708,6 +714,22 @@ class DynamoDbServiceServicer:
         nearer. The vector must have the index's number of dimensions, at most 4096.
         Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTable(self, request, context):
+        """Streams the changes of a table as its DynamoDB stream has them, from a chosen place on. The sidecar's own; it calls
+        DescribeTable, DescribeStream, GetShardIterator and GetRecords.
+        The first message is a heartbeat: the place to begin is fixed, and what is written from now on will come. Each
+        change comes at least once, those of one item in order. A call that begins with the last checkpoint received goes
+        on without a gap; what was sent after that checkpoint may come again.
+        Has no end of its own. It fails with UNAVAILABLE when the sidecar shuts down (DRAINING), or when AWS has been out
+        of reach for a minute: go on with the last checkpoint. Fails with HISTORY_LOST (OUT_OF_RANGE) when changes not yet
+        sent are gone, which happens after 24 hours, with STREAM_ENDED (FAILED_PRECONDITION) when all changes of a stream
+        that was disabled have come, with STREAM_NOT_ENABLED (FAILED_PRECONDITION) for a table without a stream, and with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table or stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1402,6 +1424,11 @@ def add_DynamoDbServiceServicer_to_server(servicer, server):
                     servicer.SearchVectors,
                     request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2.SearchVectorsRequest.FromString,
                     response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2.SearchVectorsResponse.SerializeToString,
+            ),
+            'WatchTable': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTable,
+                    request_deserializer=awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2.WatchTableRequest.FromString,
+                    response_serializer=awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2.WatchTableResponse.SerializeToString,
             ),
             'CreateTable': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTable,
@@ -2199,6 +2226,33 @@ class DynamoDbService:
             '/awsidecar.dynamodb.v1.DynamoDbService/SearchVectors',
             awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2.SearchVectorsRequest.SerializeToString,
             awsidecar_dot_dynamodb_dot_v1_dot_vector__search__pb2.SearchVectorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awsidecar.dynamodb.v1.DynamoDbService/WatchTable',
+            awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2.WatchTableRequest.SerializeToString,
+            awsidecar_dot_dynamodb_dot_v1_dot_watch__pb2.WatchTableResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,6 +25,7 @@ from awsidecar.dynamodb.v1 import time_to_live_pb2 as _time_to_live_pb2
 from awsidecar.dynamodb.v1 import transactions_pb2 as _transactions_pb2
 from awsidecar.dynamodb.v1 import vector_search_pb2 as _vector_search_pb2
 from awsidecar.dynamodb.v1 import waiters_pb2 as _waiters_pb2
+from awsidecar.dynamodb.v1 import watch_pb2 as _watch_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -253,6 +254,18 @@ class DynamoDbServiceStub:
     nearer. The vector must have the index's number of dimensions, at most 4096.
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+    """
+    WatchTable: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchTableRequest, _watch_pb2.WatchTableResponse]
+    """Streams the changes of a table as its DynamoDB stream has them, from a chosen place on. The sidecar's own; it calls
+    DescribeTable, DescribeStream, GetShardIterator and GetRecords.
+    The first message is a heartbeat: the place to begin is fixed, and what is written from now on will come. Each
+    change comes at least once, those of one item in order. A call that begins with the last checkpoint received goes
+    on without a gap; what was sent after that checkpoint may come again.
+    Has no end of its own. It fails with UNAVAILABLE when the sidecar shuts down (DRAINING), or when AWS has been out
+    of reach for a minute: go on with the last checkpoint. Fails with HISTORY_LOST (OUT_OF_RANGE) when changes not yet
+    sent are gone, which happens after 24 hours, with STREAM_ENDED (FAILED_PRECONDITION) when all changes of a stream
+    that was disabled have come, with STREAM_NOT_ENABLED (FAILED_PRECONDITION) for a table without a stream, and with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table or stream.
     """
     CreateTable: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CreateTableRequest, _tables_pb2.CreateTableResponse]
     """Creates a table, with its indexes. Returns at once with status `CREATING`; reads and writes work when
@@ -831,6 +844,18 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     nearer. The vector must have the index's number of dimensions, at most 4096.
     Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+    """
+    WatchTable: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchTableRequest, _watch_pb2.WatchTableResponse]  # type: ignore[assignment]
+    """Streams the changes of a table as its DynamoDB stream has them, from a chosen place on. The sidecar's own; it calls
+    DescribeTable, DescribeStream, GetShardIterator and GetRecords.
+    The first message is a heartbeat: the place to begin is fixed, and what is written from now on will come. Each
+    change comes at least once, those of one item in order. A call that begins with the last checkpoint received goes
+    on without a gap; what was sent after that checkpoint may come again.
+    Has no end of its own. It fails with UNAVAILABLE when the sidecar shuts down (DRAINING), or when AWS has been out
+    of reach for a minute: go on with the last checkpoint. Fails with HISTORY_LOST (OUT_OF_RANGE) when changes not yet
+    sent are gone, which happens after 24 hours, with STREAM_ENDED (FAILED_PRECONDITION) when all changes of a stream
+    that was disabled have come, with STREAM_NOT_ENABLED (FAILED_PRECONDITION) for a table without a stream, and with
+    ResourceNotFoundException (NOT_FOUND) for an unknown table or stream.
     """
     CreateTable: _aio.UnaryUnaryMultiCallable[_tables_pb2.CreateTableRequest, _tables_pb2.CreateTableResponse]  # type: ignore[assignment]
     """Creates a table, with its indexes. Returns at once with status `CREATING`; reads and writes work when
@@ -1520,6 +1545,24 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         nearer. The vector must have the index's number of dimensions, at most 4096.
         Fails with ResourceNotFoundException (NOT_FOUND) for an unknown table or index.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_SearchVectors.html
+        """
+
+    @_abc_1.abstractmethod
+    def WatchTable(
+        self,
+        request: _watch_pb2.WatchTableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_watch_pb2.WatchTableResponse], _abc.AsyncIterator[_watch_pb2.WatchTableResponse]]:
+        """Streams the changes of a table as its DynamoDB stream has them, from a chosen place on. The sidecar's own; it calls
+        DescribeTable, DescribeStream, GetShardIterator and GetRecords.
+        The first message is a heartbeat: the place to begin is fixed, and what is written from now on will come. Each
+        change comes at least once, those of one item in order. A call that begins with the last checkpoint received goes
+        on without a gap; what was sent after that checkpoint may come again.
+        Has no end of its own. It fails with UNAVAILABLE when the sidecar shuts down (DRAINING), or when AWS has been out
+        of reach for a minute: go on with the last checkpoint. Fails with HISTORY_LOST (OUT_OF_RANGE) when changes not yet
+        sent are gone, which happens after 24 hours, with STREAM_ENDED (FAILED_PRECONDITION) when all changes of a stream
+        that was disabled have come, with STREAM_NOT_ENABLED (FAILED_PRECONDITION) for a table without a stream, and with
+        ResourceNotFoundException (NOT_FOUND) for an unknown table or stream.
         """
 
     @_abc_1.abstractmethod

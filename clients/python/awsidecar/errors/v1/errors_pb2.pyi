@@ -241,6 +241,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "domain": "awsidecar",
           "metadata": { "operation": "OpenSession" } }
     """
+    ERROR_REASON_HISTORY_LOST: _ErrorReason.ValueType  # 23
+    """Changes that the caller has not got are no longer in the stream, which keeps them for 24 hours; `shard_id` is where
+    they were. The table itself must be read again. OUT_OF_RANGE.
+
+    Example of an ErrorInfo:
+
+        { "reason": "HISTORY_LOST",
+          "domain": "awsidecar",
+          "metadata": { "operation": "WatchTable", "shard_id": "shardId-00000001795377665881-14bed20a" } }
+    """
+    ERROR_REASON_STREAM_ENDED: _ErrorReason.ValueType  # 24
+    """The stream was disabled, and all its changes have come. The table may have another stream since; what was changed
+    between the two is in neither. FAILED_PRECONDITION.
+
+    Example of an ErrorInfo:
+
+        { "reason": "STREAM_ENDED",
+          "domain": "awsidecar",
+          "metadata": { "operation": "WatchTable", "stream_label": "2026-11-22T20:01:05.857" } }
+    """
+    ERROR_REASON_STREAM_NOT_ENABLED: _ErrorReason.ValueType  # 25
+    """The table has no stream that records its changes. FAILED_PRECONDITION.
+
+    Example of an ErrorInfo:
+
+        { "reason": "STREAM_NOT_ENABLED",
+          "domain": "awsidecar",
+          "metadata": { "operation": "WatchTable" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
@@ -463,6 +492,35 @@ Example of an ErrorInfo:
     { "reason": "SESSION_NOT_SHARED",
       "domain": "awsidecar",
       "metadata": { "operation": "OpenSession" } }
+"""
+ERROR_REASON_HISTORY_LOST: ErrorReason.ValueType  # 23
+"""Changes that the caller has not got are no longer in the stream, which keeps them for 24 hours; `shard_id` is where
+they were. The table itself must be read again. OUT_OF_RANGE.
+
+Example of an ErrorInfo:
+
+    { "reason": "HISTORY_LOST",
+      "domain": "awsidecar",
+      "metadata": { "operation": "WatchTable", "shard_id": "shardId-00000001795377665881-14bed20a" } }
+"""
+ERROR_REASON_STREAM_ENDED: ErrorReason.ValueType  # 24
+"""The stream was disabled, and all its changes have come. The table may have another stream since; what was changed
+between the two is in neither. FAILED_PRECONDITION.
+
+Example of an ErrorInfo:
+
+    { "reason": "STREAM_ENDED",
+      "domain": "awsidecar",
+      "metadata": { "operation": "WatchTable", "stream_label": "2026-11-22T20:01:05.857" } }
+"""
+ERROR_REASON_STREAM_NOT_ENABLED: ErrorReason.ValueType  # 25
+"""The table has no stream that records its changes. FAILED_PRECONDITION.
+
+Example of an ErrorInfo:
+
+    { "reason": "STREAM_NOT_ENABLED",
+      "domain": "awsidecar",
+      "metadata": { "operation": "WatchTable" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -1,0 +1,1 @@
+"""The change feed: DynamoDB Streams as one stream that can be taken up again."""

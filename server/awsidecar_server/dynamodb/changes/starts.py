@@ -1,0 +1,81 @@
+"""What a request of WatchTable asks for, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from awsidecar.dynamodb.v1 import watch_pb2 as pb
+from awsidecar_server.dynamodb.changes.checkpoints import BadCheckpoint, Checkpoint
+from awsidecar_server.errors import FieldViolation, InvalidRequest
+
+LATEST = "LATEST"
+TRIM_HORIZON = "TRIM_HORIZON"
+
+_DEFAULT_HEARTBEAT_SECONDS = 10.0
+_SHORTEST_HEARTBEAT_SECONDS = 1.0
+_LONGEST_HEARTBEAT_SECONDS = 300.0
+# As many as AWS returns at once.
+_MOST_RECORDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is watched, from where on, and how it is sent."""
+
+    # One of the two is empty.
+    table_name: str
+    stream_arn: str
+    # `LATEST` or `TRIM_HORIZON`, or what a checkpoint says.
+    start: str | Checkpoint
+    heartbeat_seconds: float
+    max_records: int
+
+    @classmethod
+    def of(cls, request: pb.WatchTableRequest) -> Order:
+        """Raises `InvalidRequest` naming the field at fault."""
+        if not (request.table_name or request.stream_arn):
+            raise _fault("source", "is required: table_name or stream_arn")
+        max_records = request.max_records if request.HasField("max_records") else _MOST_RECORDS
+        if not 1 <= max_records <= _MOST_RECORDS:
+            raise _fault("max_records", f"must be from 1 to {_MOST_RECORDS}, and is {max_records}")
+        return cls(request.table_name, request.stream_arn, _start(request), _heartbeat(request), max_records)
+
+    def check_stream(self, newest_arn: str) -> None:
+        """Refuses a checkpoint of something else than a stream of the same table, or the stream that is named."""
+        if not isinstance(self.start, Checkpoint):
+            return
+        theirs = self.start.stream_arn
+        if theirs != newest_arn and (self.stream_arn or _table_of(theirs) != _table_of(newest_arn)):
+            raise _fault("checkpoint", f"is of another {'stream' if self.stream_arn else 'table'}")
+
+
+def _start(request: pb.WatchTableRequest) -> str | Checkpoint:
+    kind = request.WhichOneof("start")
+    if kind == "checkpoint":
+        try:
+            return Checkpoint.read(request.checkpoint)
+        except BadCheckpoint as bad:
+            raise _fault("checkpoint", str(bad)) from bad
+    position = request.position if kind == "position" else LATEST
+    if position not in (LATEST, TRIM_HORIZON):
+        raise _fault("position", f"must be {LATEST} or {TRIM_HORIZON}")
+    return position
+
+
+def _heartbeat(request: pb.WatchTableRequest) -> float:
+    if not request.HasField("heartbeat_interval"):
+        return _DEFAULT_HEARTBEAT_SECONDS
+    given = request.heartbeat_interval
+    seconds = given.seconds + given.nanos / 1e9
+    if not _SHORTEST_HEARTBEAT_SECONDS <= seconds <= _LONGEST_HEARTBEAT_SECONDS:
+        raise _fault("heartbeat_interval", "must be from 1 second to 5 minutes")
+    return seconds
+
+
+def _table_of(stream_arn: str) -> str:
+    """`arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-...` without the stream."""
+    return stream_arn.partition("/stream/")[0]
+
+
+def _fault(path: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)

@@ -1,0 +1,271 @@
+"""One watch of a stream: what all its shards bring as one sequence of messages, each shard after its parent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from awsidecar.dynamodb.v1.watch_pb2 import WatchTableResponse
+from awsidecar_server.dynamodb.changes.checkpoints import Checkpoint
+from awsidecar_server.dynamodb.changes.lineage import Lineage
+from awsidecar_server.dynamodb.changes.pages import Page
+from awsidecar_server.dynamodb.changes.positions import After, End, Oldest, Position
+from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, ShardReading
+from awsidecar_server.dynamodb.changes.starts import LATEST, Order
+from awsidecar_server.dynamodb.changes.stream_calls import Listing, is_passing
+from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
+from awsidecar_server.errors import HistoryLost, NothingToWatch
+
+# Pages that are read and not yet sent, over all shards; what a slow client costs.
+_MOST_PAGES = 4
+# Up to so many shards, a checkpoint goes with every message.
+_SMALL_FRONTIER = 64
+# How often the shards are listed: when children are sought, first and at last; and when nothing is sought. DescribeStream
+# has a limit of ten calls a second, for all sidecars of an account together.
+_FIRST_LISTING_SECONDS = 0.25
+_LONGEST_LISTING_SECONDS = 10.0
+_IDLE_LISTING_SECONDS = 60.0
+# How long AWS may take to list what belongs to the lineage.
+_GAP_PATIENCE_SECONDS = 30.0
+# Iterators that are asked for at once.
+_BEGINNINGS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    shard_id: str
+    page: Page
+
+
+class Watch:
+    """Merges the shards of a stream for one client. `verify` raises when its session has ended."""
+
+    def __init__(
+        self, reading: StreamReading, stream_arn: str, order: Order, verify: Callable[[], Awaitable[object]]
+    ):
+        self._reading = reading
+        self._stream_arn = stream_arn
+        self._order = order
+        self._verify = verify
+        self._lineage = Lineage()
+        # What the tasks have found: at most `_MOST_PAGES` pages, and of listings the newest.
+        self._found: asyncio.Queue[_Read | Listing | BaseException] = asyncio.Queue()
+        self._listing_found = False
+        # Those that are being read; see `StreamReading.shard`.
+        self._shards: dict[str, ShardReading] = {}
+        self._room = asyncio.Semaphore(_MOST_PAGES)
+        self._seeking = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gap_since: float | None = None
+        # Whether a parent that does not come to be listed is taken for one that the stream no longer keeps.
+        self._adopts_orphans = False
+
+    async def messages(self) -> AsyncGenerator[WatchTableResponse, None]:
+        """The messages; the first is sent when the positions of all shards are fixed."""
+        try:
+            await self._begin()
+            first = self._heartbeat()
+            first.stream_arn = self._stream_arn
+            yield first
+            async for message in self._changes():
+                yield message
+        finally:
+            await self._stop()
+
+    async def _begin(self) -> None:
+        listing = await self._reading.listing()
+        start = self._order.start
+        if isinstance(start, Checkpoint):
+            self._lineage = Lineage(start.positions)
+        self._lineage.learn(listing.shards)
+        if start == LATEST:
+            await self._begin_at_newest(listing)
+        elif isinstance(start, str):
+            self._begin_at_oldest()
+        for shard_id, position in self._lineage.frontier.items():
+            self._follow(shard_id, position)
+        self._learn(listing)
+        self._start(self._list())
+
+    async def _begin_at_newest(self, listing: Listing) -> None:
+        if listing.status == "DISABLED":
+            raise not_enabled()
+        limit = asyncio.Semaphore(_BEGINNINGS)
+
+        async def newest(shard_id: str) -> tuple[str, Position]:
+            async with limit:
+                return shard_id, await self._shard(shard_id).newest()
+
+        begun = await asyncio.gather(*map(newest, self._lineage.leaves()), return_exceptions=True)
+        failed = [one for one in begun if isinstance(one, BaseException)]
+        if failed:
+            raise failed[0]
+        self._lineage.put(dict(one for one in begun if not isinstance(one, BaseException)))
+
+    def _begin_at_oldest(self) -> None:
+        # An open shard is young, and so is its parent: that one is still to be listed.
+        early = {shard.shard_id for shard in self._lineage.orphans() if shard.is_open}
+        self._lineage.put({one: Oldest() for one in self._lineage.roots() if one not in early})
+        self._adopts_orphans = True
+
+    async def _changes(self) -> AsyncGenerator[WatchTableResponse, None]:
+        loop, interval = asyncio.get_running_loop(), self._order.heartbeat_seconds
+        due, told = loop.time() + interval, False
+        while True:
+            try:
+                async with asyncio.timeout_at(due):
+                    found = await self._found.get()
+            except TimeoutError:
+                await self._verify()
+                if not told:
+                    yield self._heartbeat()
+                due, told = loop.time() + interval, False
+                continue
+            if isinstance(found, BaseException):
+                raise found
+            if isinstance(found, Listing):
+                self._listing_found = False
+                self._learn(found)
+                continue
+            try:
+                for message in self._sent(found):
+                    told = told or bool(message.checkpoint)
+                    yield message
+            finally:
+                self._room.release()
+            if loop.time() >= due:
+                await self._verify()
+                due, told = loop.time() + interval, False
+
+    def _sent(self, read: _Read) -> Iterator[WatchTableResponse]:
+        """The messages of a page. Each notes first how far it goes, so that its checkpoint says it."""
+        records, most = read.page.records, self._order.max_records
+        for start in range(0, len(records), most):
+            part = records[start : start + most]
+            is_last = start + most >= len(records)
+            following = read.page.following if is_last else After(part[-1].dynamodb.sequence_number)
+            self._lineage.advance(read.shard_id, following)
+            message = WatchTableResponse(records=part, shard_id=read.shard_id)
+            if len(self._lineage.frontier) <= _SMALL_FRONTIER:
+                message.checkpoint = self._checkpoint()
+            yield message
+        self._lineage.advance(read.shard_id, read.page.following)
+        if isinstance(read.page.following, End):
+            self._turn_to_children()
+
+    def _heartbeat(self) -> WatchTableResponse:
+        return WatchTableResponse(checkpoint=self._checkpoint())
+
+    def _checkpoint(self) -> str:
+        return Checkpoint(self._stream_arn, self._lineage.frontier).text()
+
+    def _turn_to_children(self) -> None:
+        for shard_id, position in self._lineage.begin().items():
+            self._follow(shard_id, position)
+        if self._lineage.seeks_children:
+            self._seeking.set()
+
+    def _learn(self, listing: Listing) -> None:
+        self._lineage.learn(listing.shards)
+        self._turn_to_children()
+        gaps = self._lineage.gaps()
+        if gaps:
+            self._seeking.set()
+            # By the lists' own times: a slow client looks at them late.
+            self._gap_since = listing.asked_at if self._gap_since is None else self._gap_since
+            if listing.asked_at - self._gap_since > _GAP_PATIENCE_SECONDS:
+                self._bridge(gaps)
+            return
+        self._gap_since, self._adopts_orphans = None, False
+        if listing.status == "DISABLED" and self._lineage.is_read:
+            raise NothingToWatch(
+                "the stream was disabled, and all its changes have been delivered",
+                reason="STREAM_ENDED",
+                stream_label=listing.label,
+            )
+
+    def _bridge(self, gaps: set[str]) -> None:
+        """Goes on behind a gap that stays, for who wants no more than what is kept."""
+        if not self._adopts_orphans:
+            raise HistoryLost(min(gaps))
+        self._adopts_orphans = False
+        adopted = {shard.shard_id: Oldest() for shard in self._lineage.orphans()}
+        self._lineage.put(adopted)
+        for shard_id, position in adopted.items():
+            self._follow(shard_id, position)
+
+    def _follow(self, shard_id: str, position: Position) -> None:
+        if not isinstance(position, End):
+            self._start(self._read(shard_id, position))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            self._found.put_nowait(failure)
+
+    async def _read(self, shard_id: str, position: Position) -> None:
+        """Reads a shard to its end, as far ahead of the client as there is room."""
+        shard = self._shard(shard_id)
+        while not isinstance(position, End):
+            await shard.due(position)
+            await self._room.acquire()
+            try:
+                page = await shard.page(position)
+            except BaseException:
+                self._room.release()
+                raise
+            if page.records or isinstance(page.following, End):
+                self._found.put_nowait(_Read(shard_id, page))
+            else:
+                self._room.release()
+            position = page.following
+        del self._shards[shard_id]
+
+    def _shard(self, shard_id: str) -> ShardReading:
+        return self._shards.setdefault(shard_id, self._reading.shard(shard_id))
+
+    async def _list(self) -> None:
+        """Lists the shards: seldom, or often while some are missing."""
+        loop = asyncio.get_running_loop()
+        failing_since: float | None = None
+        pause = _FIRST_LISTING_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout(_IDLE_LISTING_SECONDS):
+                    await self._seeking.wait()
+            except TimeoutError:
+                pause = _FIRST_LISTING_SECONDS
+            self._seeking.clear()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_LISTING_SECONDS)
+            if self._listing_found:
+                # The client is slow; a list that nobody has looked at must not become many.
+                self._seeking.set()
+                continue
+            try:
+                self._found.put_nowait(await self._reading.listing())
+                self._listing_found = True
+                failing_since = None
+            except Exception as failure:
+                failing_since = loop.time() if failing_since is None else failing_since
+                if not is_passing(failure) or loop.time() - failing_since > PATIENCE_SECONDS:
+                    raise
+                self._seeking.set()
+
+    async def _stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def not_enabled() -> NothingToWatch:
+    return NothingToWatch("the table has no stream of its changes", reason="STREAM_NOT_ENABLED")

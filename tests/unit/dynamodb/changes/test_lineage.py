@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from awsidecar_server.dynamodb.changes.lineage import Lineage, ListedShard
+from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, Since
+
+ROOT = ListedShard("root", None, "01", is_open=False)
+LEFT = ListedShard("left", "root", "02")
+RIGHT = ListedShard("right", "root", "03")
+SON = ListedShard("son", "left", "04")
+
+
+def test_children_begin_at_their_first_record_when_the_parent_is_read() -> None:
+    lineage = Lineage({"root": After("01")})
+    lineage.learn([ROOT, LEFT, RIGHT])
+    assert lineage.begin() == {}
+    lineage.advance("root", End())
+    assert lineage.begin() == {"left": At("02"), "right": At("03")}
+    assert lineage.frontier == {"left": At("02"), "right": At("03")}
+
+
+def test_parent_that_looks_open_is_read_before_its_children_all_the_same() -> None:
+    lineage = Lineage({"root": After("01")})
+    lineage.learn([ListedShard("root"), LEFT])
+    assert lineage.begin() == {}
+
+
+def test_grandchildren_wait_for_their_own_parent() -> None:
+    lineage = Lineage({"root": End()})
+    lineage.learn([ROOT, LEFT, SON])
+    assert lineage.begin() == {"left": At("02")}
+    assert lineage.begin() == {}
+    lineage.advance("left", End())
+    assert lineage.begin() == {"son": At("04")}
+
+
+def test_child_that_is_listed_later_than_its_sibling_is_read_too() -> None:
+    lineage = Lineage({"root": End()})
+    lineage.learn([ROOT, LEFT])
+    lineage.begin()
+    resumed = Lineage(lineage.frontier)
+    for one in (lineage, resumed):
+        one.learn([ROOT, LEFT, RIGHT])
+        assert one.begin() == {"right": At("03")}
+
+
+def test_child_that_is_listed_later_is_read_too_when_its_parent_is_listed_no_longer() -> None:
+    lineage = Lineage({"left": After("02")})
+    lineage.learn([LEFT, RIGHT])
+    assert lineage.begin() == {"right": At("03")}
+    assert lineage.gaps() == set()
+
+
+def test_ancestors_of_what_is_being_read_are_not_read_again() -> None:
+    lineage = Lineage({"son": After("04"), "right": After("03")})
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert lineage.begin() == {}
+
+
+def test_list_from_before_the_children_makes_no_parent_look_unread() -> None:
+    lineage = Lineage({"root": End()})
+    lineage.learn([ROOT, LEFT, RIGHT])
+    lineage.begin()
+    lineage.learn([ROOT])
+    assert lineage.begin() == {}
+    lineage.learn([ROOT, LEFT, RIGHT])
+    assert lineage.begin() == {}
+
+
+def test_nothing_begins_while_a_shard_of_the_checkpoint_is_not_listed() -> None:
+    resumed = Lineage({"left": After("02"), "right": After("03")})
+    resumed.learn([ROOT, LEFT])
+    assert resumed.begin() == {}
+    assert resumed.gaps() == {"right"}
+    resumed.learn([ROOT, LEFT, RIGHT])
+    assert resumed.begin() == {}
+    assert resumed.gaps() == set()
+
+
+def test_parent_does_not_look_unread_while_the_shard_of_the_checkpoint_is_not_listed() -> None:
+    resumed = Lineage({"left": After("02")})
+    resumed.learn([ROOT])
+    assert resumed.begin() == {}
+    assert resumed.gaps() == {"left"}
+
+
+def test_list_from_before_the_children_makes_no_gap() -> None:
+    lineage = Lineage({"root": End()})
+    lineage.learn([ROOT, LEFT, RIGHT])
+    lineage.begin()
+    lineage.learn([ROOT])
+    assert lineage.gaps() == set()
+
+
+def test_child_without_its_parent_is_a_gap_and_waits() -> None:
+    lineage = Lineage({"right": After("03")})
+    lineage.learn([ROOT, RIGHT, SON])
+    assert lineage.begin() == {}
+    assert lineage.gaps() == {"left"}
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert lineage.gaps() == set()
+    assert lineage.begin() == {"left": At("02")}
+
+
+def test_shard_that_is_read_and_gone_is_no_gap_once_its_child_is_listed() -> None:
+    lineage = Lineage({"left": End()})
+    lineage.learn([])
+    assert lineage.gaps() == {"left"}
+    lineage.learn([SON])
+    assert lineage.gaps() == set()
+    assert lineage.begin() == {"son": At("04")}
+
+
+def test_shard_without_parent_that_appears_is_read_from_its_beginning() -> None:
+    lineage = Lineage({"left": Since(1)})
+    lineage.learn([LEFT, ListedShard("new"), ListedShard("newer", None, "05")])
+    assert lineage.begin() == {"new": Oldest(), "newer": At("05")}
+
+
+def test_leaves_and_roots_of_what_is_listed() -> None:
+    lineage = Lineage()
+    lineage.learn([LEFT, RIGHT, SON])
+    assert sorted(lineage.leaves()) == ["right", "son"]
+    assert sorted(lineage.roots()) == ["left", "right"]
+    assert [shard.shard_id for shard in lineage.orphans()] == ["left", "right"]
+
+
+def is_read(lineage: Lineage) -> bool:
+    return lineage.is_read
+
+
+def test_everything_is_read_when_no_shard_is_under_way_and_none_unread() -> None:
+    lineage = Lineage({"left": End(), "right": End()})
+    lineage.learn([ROOT, LEFT, RIGHT])
+    assert is_read(lineage)
+    assert lineage.seeks_children
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert not is_read(lineage)
+    lineage.begin()
+    assert not is_read(lineage)
