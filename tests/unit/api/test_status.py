@@ -193,6 +193,8 @@ def test_every_refusal_of_our_own_has_a_code(kind: type[errors.SidecarError]) ->
         (errors.AwsUnreachable("no", cause="connect"), StatusCode.UNAVAILABLE),
         (errors.Draining(), StatusCode.UNAVAILABLE),
         (errors.DeadlineSpent(), StatusCode.DEADLINE_EXCEEDED),
+        (errors.HistoryLost("shardId-1"), StatusCode.OUT_OF_RANGE),
+        (errors.NothingToWatch("no", reason="STREAM_ENDED"), StatusCode.FAILED_PRECONDITION),
         (errors.SidecarError("no", reason="INTERNAL_ERROR"), StatusCode.INTERNAL),
     ],
 )
