@@ -42,7 +42,9 @@ async def _grpc_aio(handler: grpc.RpcMethodHandler[bytes, bytes]) -> AsyncIterat
 
 @asynccontextmanager
 async def _ours(handler: grpc.RpcMethodHandler[bytes, bytes]) -> AsyncIterator[str]:
-    server = GrpcServer(max_message_bytes=1 << 22, max_metadata_bytes=1 << 14, max_streams=1000)
+    server = GrpcServer(
+        max_message_bytes=1 << 22, max_metadata_bytes=1 << 14, max_streams=1000, max_waiting_bytes=1 << 24
+    )
     server.add_registered_method_handlers(SERVICE, {METHOD: handler})
     bound = bind_tcp("127.0.0.1", 0)
     target = address_of(bound)

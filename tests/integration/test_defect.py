@@ -46,7 +46,7 @@ async def test_gives_a_fixed_message_whose_id_the_log_has_with_the_traceback(log
     telemetry = Telemetry()
     edge = Edge(Admission(ListenConfig()), Regions.of(AwsConfig(region="us-east-1")), telemetry)
     (get_item,) = (rpc for rpc in rpcs(AWS_SERVICES[0]) if rpc.method == "GetItem")
-    server = GrpcServer(max_message_bytes=1024, max_metadata_bytes=8192, max_streams=10)
+    server = GrpcServer(max_message_bytes=1024, max_metadata_bytes=8192, max_streams=10, max_waiting_bytes=1 << 20)
     server.add_registered_method_handlers(get_item.service, {get_item.method: edge.method(get_item, broken)})
     bound = bind_tcp("127.0.0.1", 0)
     await server.listen(bound)

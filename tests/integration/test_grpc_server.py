@@ -83,9 +83,15 @@ class Service:
         }
 
 
+def _server() -> GrpcServer:
+    return GrpcServer(
+        max_message_bytes=LIMIT, max_metadata_bytes=8192, max_streams=200, max_waiting_bytes=4 * LIMIT
+    )
+
+
 @asynccontextmanager
 async def serving(service: Service) -> AsyncIterator[tuple[GrpcServer, Any]]:
-    server = GrpcServer(max_message_bytes=LIMIT, max_metadata_bytes=8192, max_streams=200)
+    server = _server()
     server.add_registered_method_handlers("s", service.handlers())
     bound = bind_tcp("127.0.0.1", 0)
     target = address_of(bound)
@@ -297,7 +303,7 @@ async def test_every_call_of_a_busy_client_is_answered_or_may_be_sent_again_whil
     ids=["HTTP/1.1", "TLS", "nearly HTTP/2"],
 )
 async def test_what_is_not_http2_is_hung_up_on(request_head: bytes) -> None:
-    server = GrpcServer(max_message_bytes=LIMIT, max_metadata_bytes=8192, max_streams=200)
+    server = _server()
     bound = bind_tcp("127.0.0.1", 0)
     host, port = bound.getsockname()
     await server.listen(bound)

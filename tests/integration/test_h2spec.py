@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
 from awsidecar_server.http2.inbox import Limits
 from awsidecar_server.http2.request import Head
@@ -84,7 +85,7 @@ async def listening() -> AsyncIterator[int]:
         closed.set()
 
     def connection() -> Connection:
-        made = Connection(Acceptor(), Limits(100, 64 * 1024), ended)
+        made = Connection(Acceptor(), Limits(100, 64 * 1024), Budget(1 << 20), ended)
         connections.add(made)
         return made
 

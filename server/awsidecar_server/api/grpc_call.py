@@ -12,6 +12,7 @@ from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
 from awsidecar_server.api.metadata import Metadata
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Stream
 
@@ -30,6 +31,8 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     # Of a message, in bytes.
     max_message_bytes: int
+    # Of what waits.
+    budget: Budget
 
     def finished(self, call: Call) -> None:
         """The call's handler has come to its end, or never began."""
@@ -196,6 +199,27 @@ class Call:
 class UnaryCall(Call):
     """A call with one request: the handler begins when it is whole."""
 
+    _held_bytes = 0
+
+    def data(self, chunk: bytes) -> None:
+        if self._host.budget.take(len(chunk)):
+            self._held_bytes += len(chunk)
+            super().data(chunk)
+        else:
+            self._refuse(wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way"))
+
+    def lost(self) -> None:
+        self._give_back()
+        super().lost()
+
+    def _give_back(self) -> None:
+        self._host.budget.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+    def _refuse(self, refused: wire.Refused) -> None:
+        self._give_back()
+        super()._refuse(refused)
+
     def _cut(self) -> None:
         if self._needed == wire.PREFIX_BYTES:
             self._needed = self._needs(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
@@ -212,6 +236,7 @@ class UnaryCall(Call):
             self._refuse(refused)
         else:
             self._pieces.clear()
+            self._give_back()
             self._start(request)
 
 

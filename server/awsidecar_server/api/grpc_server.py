@@ -11,6 +11,7 @@ from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
 from awsidecar_server.api.grpc_call import Call, StreamCall, UnaryCall, refuse, refuse_http
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
 from awsidecar_server.http2.inbox import Limits
 from awsidecar_server.http2.request import Head
@@ -28,10 +29,17 @@ _CLOSING_SECONDS = 2.0
 class GrpcServer:
     """Serves gRPC methods over HTTP/2 without TLS, on as many sockets as it is given."""
 
-    def __init__(self, *, max_message_bytes: int, max_metadata_bytes: int, max_streams: int) -> None:
-        """`max_metadata_bytes` bounds the fields of one request, `max_streams` the calls of one connection."""
+    def __init__(
+        self, *, max_message_bytes: int, max_metadata_bytes: int, max_streams: int, max_waiting_bytes: int
+    ) -> None:
+        """`max_metadata_bytes` bounds the fields of one request, `max_streams` the calls of one connection.
+
+        `max_waiting_bytes` bounds what all connections together let wait: of requests that are not whole, and of
+        responses that their callers have no room for.
+        """
         self.loop = asyncio.get_running_loop()
         self.max_message_bytes = max_message_bytes
+        self.budget = Budget(max_waiting_bytes)
         self._limits = Limits(max_streams, max_metadata_bytes)
         self._methods: dict[str, Any] = {}
         self._listeners: list[asyncio.Server] = []
@@ -63,7 +71,7 @@ class GrpcServer:
     def _connection(self) -> asyncio.Protocol:
         if len(self._connections) >= _MOST_CONNECTIONS:
             return _TurnedAway()
-        connection = Connection(self, self._limits, self._disconnected)
+        connection = Connection(self, self._limits, self.budget, self._disconnected)
         self._connections.add(connection)
         return connection
 

@@ -9,6 +9,7 @@ from typing import cast
 import structlog
 
 from awsidecar_server.http2 import frames
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.calm import Calm
 from awsidecar_server.http2.frames import ConnectionFailed
 from awsidecar_server.http2.hpack import BadHeaders
@@ -26,11 +27,13 @@ _LINGER_SECONDS = 1.0
 class Connection(asyncio.Protocol):
     """A connection of a client."""
 
-    def __init__(self, acceptor: Acceptor, limits: Limits, closed: Callable[[Connection], None]) -> None:
-        """`closed` is told when the connection has ended."""
+    def __init__(
+        self, acceptor: Acceptor, limits: Limits, budget: Budget, closed: Callable[[Connection], None]
+    ) -> None:
+        """`budget` is of what waits to be sent; `closed` is told when the connection has ended."""
         self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(self._loop, self._ended)
+        self._outbox = Outbox(self._loop, budget, self._ended)
         self._inbox = Inbox(acceptor, limits, self._outbox, Calm(self._loop.time), self._answered)
         self._rest = b""
         self._has_preface = False

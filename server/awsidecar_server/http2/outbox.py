@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from awsidecar_server.http2 import frames
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.frames import ConnectionFailed, StreamFailed
 from awsidecar_server.http2.stream import Stream
 
@@ -18,9 +19,10 @@ _MOST_WAITING_BYTES = 1024 * 1024
 class Outbox:
     """The sending half of a connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[Stream], None]) -> None:
-        """`ended` is told of each stream whose response is out."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, budget: Budget, ended: Callable[[Stream], None]) -> None:
+        """`budget` is of what waits for room; `ended` is told of each stream whose response is out."""
         self._loop = loop
+        self._budget = budget
         self._ended = ended
         self._transport: asyncio.Transport | None = None
         self._gathered: list[bytes | memoryview] = []
@@ -83,9 +85,10 @@ class Outbox:
             or size > min(self.frame_size, stream.window, self.window)
             or len(trailers) > self.frame_size
         ):
-            self.begin(stream, head)
-            stream.pending.append(memoryview(body))
-            self.end(stream, trailers)
+            if self._holds(stream, size):
+                self.begin(stream, head)
+                stream.pending.append(memoryview(body))
+                self.end(stream, trailers)
             return
         stream.window -= size
         self.window -= size
@@ -110,7 +113,7 @@ class Outbox:
         self.send(frames.headers(stream.id, head, end_stream=False, frame_size=self.frame_size))
 
     async def write(self, stream: Stream, body: bytes) -> None:
-        if stream.is_closed:
+        if stream.is_closed or not self._holds(stream, len(body)):
             return
         stream.pending.append(memoryview(body))
         self._pump(stream)
@@ -130,6 +133,16 @@ class Outbox:
             stream.remote_ended = True
             self._close(stream)
 
+    def _holds(self, stream: Stream, size: int) -> bool:
+        """Counts what may have to wait. A peer that lets too much of it wait loses the response that is one too many."""
+        if self._budget.take(size):
+            stream.held_bytes += size
+            return True
+        self.reset(stream, frames.ENHANCE_YOUR_CALM)
+        if stream.receiver is not None:
+            stream.receiver.lost()
+        return False
+
     def forget(self, stream: Stream) -> None:
         """Drops what is to be sent of a stream that the peer has given up."""
         stream.is_closed = True
@@ -145,6 +158,8 @@ class Outbox:
         self._ended(stream)
 
     def _release(self, stream: Stream) -> None:
+        self._budget.give_back(stream.held_bytes)
+        stream.held_bytes = 0
         if stream.drained is not None:
             if not stream.drained.done():
                 stream.drained.set_result(None)

@@ -42,6 +42,7 @@ class Stream:
         "drained",
         "expected",
         "has_begun",
+        "held_bytes",
         "id",
         "is_closed",
         "outbox",
@@ -68,6 +69,8 @@ class Stream:
         self.remote_ended = False
         self.has_begun = False
         self.is_closed = False
+        # Of the budget of what waits.
+        self.held_bytes = 0
         self.pending: deque[memoryview] = deque()
         self.trailers: bytes | None = None
         self.drained: asyncio.Future[None] | None = None

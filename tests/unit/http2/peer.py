@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from awsidecar_server.http2 import frames
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
 from awsidecar_server.http2.hpack import encoded
 from awsidecar_server.http2.inbox import Limits
@@ -82,13 +83,15 @@ class Peer:
 
     streams: int = 100
     takes: bool = True
+    waiting_bytes: int = 1 << 30
     requests: list[Request] = field(default_factory=list)
     refused: list[Stream] = field(default_factory=list)
     is_gone: bool = False
 
     def __post_init__(self) -> None:
+        self.budget = Budget(self.waiting_bytes)
         self.transport = Transport()
-        self.connection = Connection(self, Limits(self.streams, 8192), self._gone)
+        self.connection = Connection(self, Limits(self.streams, 8192), self.budget, self._gone)
         self.connection.connection_made(cast(Any, self.transport))
 
     def _gone(self, connection: Connection) -> None:

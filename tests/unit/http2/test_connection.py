@@ -270,3 +270,31 @@ class TestAttacks:
             request.stream.respond(OK, b"answer", TRAILERS)
         await peer.received()
         peer.end()
+
+
+class TestBudget:
+    """What waits is counted over all streams, and given back however it ends."""
+
+    async def test_response_one_too_many_for_a_peer_that_takes_none_is_given_up(self) -> None:
+        peer = Peer(waiting_bytes=100)
+        await peer.begin(_4=0)
+        await peer.send(open_request(1, ends=True), open_request(3, ends=True))
+        for request in peer.requests:
+            request.stream.respond(OK, b"x" * 60, TRAILERS)
+        (refused,) = of_kind(await peer.received(), frames.RST_STREAM)
+        assert (refused.stream_id, refused.number) == (3, frames.ENHANCE_YOUR_CALM)
+        assert body_of(await peer.send(frames.window_update(1, 100)), 1) == b"x" * 60
+        assert peer.budget.held_bytes == 0
+        peer.end()
+
+    @pytest.mark.parametrize("end", ["reset", "lost"])
+    async def test_what_waited_is_given_back_when_nobody_wants_it(self, end: str) -> None:
+        peer = Peer(waiting_bytes=100)
+        await peer.begin(_4=0)
+        await peer.send(open_request(1, ends=True))
+        peer.requests[0].stream.respond(OK, b"x" * 60, TRAILERS)
+        assert peer.budget.held_bytes == 60
+        if end == "reset":
+            await peer.send(frames.rst_stream(1, frames.CANCEL))
+        peer.end()
+        assert peer.budget.held_bytes == 0
