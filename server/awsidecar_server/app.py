@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -59,8 +60,8 @@ _WARM_SERVICES = ["dynamodb", "dynamodbstreams"]
 class App:
     """A running sidecar. Entering starts it; leaving drains it.
 
-    With `share` it is a worker beside others: `share` makes the sessions of its store those of all, the port is shared
-    with them, and the operations HTTP server is the supervisor's.
+    With `share` it is a worker beside others: `share` makes the sessions of its store those of all, the port and the
+    `unix_socket` are shared with them, and the operations HTTP server is the supervisor's.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class App:
         *,
         clock: Clock = utc_now,
         share: Callable[[SessionStore], Sessions] | None = None,
+        unix_socket: socket.socket | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -100,7 +102,7 @@ class App:
             exchange=exchange,
             tokens=SecurityTokens(lane, self._sdk, regions.default),
         )
-        self.server = self._serving(gate, lane, regions, handlers)
+        self.server = self._serving(gate, lane, regions, handlers, unix_socket)
         self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
 
     @property
@@ -110,13 +112,21 @@ class App:
     def _operation(self, lane: Lane, rpc: Rpc) -> Operation:
         return SdkOperation(rpc, lane, self._sdk) if self._uses_sdk else JsonOperation(rpc, lane, self._json)
 
-    def _serving(self, gate: Gate, lane: Lane, regions: Regions, handlers: CredentialsHandlers) -> Server:
+    def _serving(
+        self,
+        gate: Gate,
+        lane: Lane,
+        regions: Regions,
+        handlers: CredentialsHandlers,
+        unix_socket: socket.socket | None,
+    ) -> Server:
         listen = self._config.listen
         operations = Operations(aws_rpcs(), partial(self._operation, lane))
         self._table_keys = TableKeys(operations)
         means = Means(operations, self._table_keys)
         admission = Admission(listen)
-        server = Server(listen, admission, Edge(admission, regions, self.telemetry), reuse_port=self._is_worker)
+        edge = Edge(admission, regions, self.telemetry)
+        server = Server(listen, admission, edge, reuse_port=self._is_worker, unix_socket=unix_socket)
         server.add_services(
             lambda rpc: aws_handler(operations[rpc.aws_operation], gate),
             {

@@ -79,7 +79,7 @@ async def _start_workers(
     from awsidecar_server.workers.supervisor import Supervisor
 
     supervisor = await closing.enter_async_context(Supervisor(config, environment, shutdown.fail))
-    return supervisor.address, supervisor.admin.address
+    return supervisor.addresses[0], supervisor.admin.address
 
 
 async def _start_embedded(config: Config, shutdown: Shutdown, closing: AsyncExitStack) -> EmbeddedAws:

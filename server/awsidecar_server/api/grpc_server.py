@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ _MOST_CONNECTIONS = 4096
 _GOAWAY_SECONDS = 0.1
 # For the last answers to leave.
 _CLOSING_SECONDS = 2.0
+
+# From Python 3.13 on, the loop removes the path with the listener, which others may go on listening on.
+_KEEP_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class GrpcServer:
@@ -63,7 +67,9 @@ class GrpcServer:
         """Serves on a bound stream socket, which is the server's from now on."""
         bound.setblocking(False)
         if bound.family == socket.AF_UNIX:
-            server = await self.loop.create_unix_server(self._connection, sock=bound, backlog=_BACKLOG)
+            server = await self.loop.create_unix_server(
+                self._connection, sock=bound, backlog=_BACKLOG, **_KEEP_PATH
+            )
         else:
             server = await self.loop.create_server(self._connection, sock=bound, backlog=_BACKLOG)
         self._listeners.append(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -31,14 +32,24 @@ _REFUSED_STREAMS = 1000
 class Server:
     """Serves the contract. Health is NOT_SERVING until `serving` and after `draining`.
 
-    With `reuse_port`, the TCP port is one that other processes of this sidecar listen on, too.
+    With `reuse_port`, the TCP port is one that other processes of this sidecar listen on, too. A `unix_socket` that is
+    handed over listens already, and is theirs, too.
     """
 
-    def __init__(self, config: ListenConfig, admission: Admission, edge: Edge, *, reuse_port: bool = False) -> None:
+    def __init__(
+        self,
+        config: ListenConfig,
+        admission: Admission,
+        edge: Edge,
+        *,
+        reuse_port: bool = False,
+        unix_socket: socket.socket | None = None,
+    ) -> None:
         self._config = config
         self._admission = admission
         self._edge = edge
         self._reuse_port = reuse_port
+        self._handed_over = unix_socket
         self._health = health.aio.HealthServicer()
         self._server = GrpcServer(
             max_message_bytes=config.max_message_bytes + _MESSAGE_HEADROOM_BYTES,
@@ -76,7 +87,9 @@ class Server:
         """Binds and accepts calls; raises `BindError` naming the address that is taken."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         bound = [bind_tcp(self._config.host, self._config.port, reuse_port=self._reuse_port)]
-        if self._config.unix_socket:
+        if self._handed_over:
+            bound.append(self._handed_over)
+        elif self._config.unix_socket:
             try:
                 bound.append(bind_unix(self._config.unix_socket))
             except BaseException:
@@ -101,7 +114,7 @@ class Server:
             async with asyncio.timeout(grace_seconds):
                 await self._admission.idle()
         await self._server.stop()
-        if self._config.unix_socket:
+        if self._config.unix_socket and not self._handed_over:
             with suppress(FileNotFoundError):
                 os.unlink(self._config.unix_socket)
 

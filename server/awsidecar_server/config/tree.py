@@ -133,11 +133,6 @@ def _check_together(config: Config, environment: Mapping[str, str]) -> None:
             f"AWSIDECAR_LISTEN_HOST: {listen.host!r} would serve whoever reaches it, in plaintext; for example "
             "AWSIDECAR_LISTEN_HOST=127.0.0.1 (or AWSIDECAR_LISTEN_ALLOW_NETWORK=true if that is meant)"
         )
-    if listen.workers > 1 and listen.unix_socket:
-        raise BadConfig(
-            "AWSIDECAR_LISTEN_UNIX_SOCKET: several workers cannot share a Unix socket; "
-            "for example AWSIDECAR_LISTEN_WORKERS=1"
-        )
     given = {
         "COGNITO_USER_POOL_ID": bool(cognito.user_pool_id),
         "COGNITO_IDENTITY_POOL_ID": bool(cognito.identity_pool_id),

@@ -1,4 +1,4 @@
-"""The start of a worker process: `python -m awsidecar_server.workers NUMBER DESCRIPTOR`, as its supervisor runs it."""
+"""The start of a worker process, as its supervisor runs it: `python -m awsidecar_server.workers NUMBER FD [FD]`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from typing import NoReturn
 from awsidecar_server.lifecycle import run
 
 
-def main(number: str, descriptor: str) -> int:
-    """Runs the worker of this number, whose channel is the socket of this descriptor; returns the exit code."""
+def main(number: str, *descriptors: str) -> int:
+    """Runs the worker of this number; returns the exit code.
+
+    The descriptors are those of its end of the channel, and of the Unix socket to serve on, if there is one.
+    """
     threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
     from awsidecar_server.workers.worker import work
 
-    end = socket.socket(fileno=int(descriptor))
-    end.set_inheritable(False)  # not for the programs that the SDK may run
-    return run(work(int(number), end))
+    handed_over = [socket.socket(fileno=int(descriptor)) for descriptor in descriptors]
+    for one in handed_over:
+        one.set_inheritable(False)  # not for the programs that the SDK may run
+    return run(work(int(number), *handed_over))
 
 
 def _end_with_the_supervisor() -> NoReturn:

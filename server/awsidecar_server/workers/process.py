@@ -23,20 +23,21 @@ class WorkerProcess:
         return f"<WorkerProcess {self.pid}>"
 
     @classmethod
-    async def start(cls, number: int, answer: Answerer) -> Self:
-        """Returns when the process runs; it is told all else over the channel."""
+    async def start(cls, number: int, answer: Answerer, unix_socket: socket.socket | None = None) -> Self:
+        """Returns when the process runs, with the Unix socket; it is told all else over the channel."""
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as undoing:
             undoing.callback(ours.close)
+            descriptors = [one.fileno() for one in (theirs, unix_socket) if one is not None]
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # not what lies in the folder that we were started in
                 "-m",
                 "awsidecar_server.workers",
                 str(number),
-                str(theirs.fileno()),
+                *map(str, descriptors),
                 stdin=asyncio.subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
+                pass_fds=descriptors,
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which passes it on
             )
             undoing.pop_all()

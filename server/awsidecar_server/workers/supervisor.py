@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,12 +17,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from awsidecar_server.api.listeners import address_of, reserve_tcp
+from awsidecar_server.api.listeners import address_of, bind_unix, reserve_tcp
 from awsidecar_server.config import Config
 from awsidecar_server.identity.sessions import SessionStore
 from awsidecar_server.ops.admin import AdminServer
 from awsidecar_server.version import VERSION
-from awsidecar_server.workers.channel import Answerer
 from awsidecar_server.workers.post import Means, Post, Process
 from awsidecar_server.workers.process import WorkerProcess
 from awsidecar_server.workers.table import SharedTable
@@ -56,7 +58,7 @@ class Supervisor:
         environment: Mapping[str, str],
         fail: Callable[[str], None],
         *,
-        launch: Callable[[int, Answerer], Awaitable[Process]] = WorkerProcess.start,
+        launch: Callable[..., Awaitable[Process]] = WorkerProcess.start,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -66,6 +68,7 @@ class Supervisor:
         self._launch, self._clock, self._pause = launch, clock, pause
         self._closing = AsyncExitStack()
         self._posts: list[Post] = []
+        self._unix_socket: socket.socket | None = None
         self._stopping = False
         self._tally = Tally()
         self._registry, self._own = CollectorRegistry(), CollectorRegistry()
@@ -73,8 +76,8 @@ class Supervisor:
         ProcessCollector(registry=self._own)
         self._metrics = WorkerMetrics(self._registry, lambda: sum(post.serving for post in self._posts))
         self.admin = AdminServer(config.admin, self, self._is_ready)
-        # The address that is served on, once started.
-        self.address = ""
+        # The addresses that are served on, once started.
+        self.addresses: list[str] = []
 
     def _is_ready(self) -> bool:
         return not self._stopping and bool(self._posts) and all(post.serving for post in self._posts)
@@ -94,7 +97,7 @@ class Supervisor:
             await self._closing.aclose()
             raise
         _log.info(
-            "serving", grpc=[self.address], admin=self.admin.address, workers=len(self._posts), version=VERSION
+            "serving", grpc=self.addresses, admin=self.admin.address, workers=len(self._posts), version=VERSION
         )
         return self
 
@@ -108,7 +111,11 @@ class Supervisor:
     async def _start(self) -> None:
         listen = self._config.listen
         reserved = self._closing.enter_context(reserve_tcp(listen.host, listen.port))
-        self.address = address_of(reserved)
+        self.addresses.append(address_of(reserved))
+        if listen.unix_socket:
+            self._unix_socket = self._closing.enter_context(bind_unix(listen.unix_socket))
+            self._closing.callback(Path(listen.unix_socket).unlink, missing_ok=True)
+            self.addresses.append(address_of(self._unix_socket))
         await self.admin.start()
         self._closing.push_async_callback(self.admin.stop)
         means = self._means(replace(self._config, listen=replace(listen, port=reserved.getsockname()[1])))
@@ -124,7 +131,7 @@ class Supervisor:
             orders={"config": config, "environment": dict(self._environment)},
             table=SharedTable(SessionStore(config.identity)),
             tally=self._tally,
-            launch=self._launch,
+            launch=partial(self._launch, unix_socket=self._unix_socket),
             clock=self._clock,
             pause=self._pause,
             died=lambda number: self._metrics.deaths.labels(str(number)).inc(),
@@ -149,5 +156,8 @@ class Supervisor:
 
     async def _stop(self) -> None:
         self._stopping = True
+        if self._unix_socket is not None:
+            # Workers may close theirs now, and then nobody listens any more.
+            self._unix_socket.close()
         patience = self._config.shutdown.grace_seconds + _CLOSING_SECONDS
         await asyncio.gather(*(post.stop(patience) for post in self._posts))

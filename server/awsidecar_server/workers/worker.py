@@ -18,11 +18,11 @@ from awsidecar_server.workers.handover import session_from_json
 from awsidecar_server.workers.tally import scraped
 
 
-async def work(number: int, end: socket.socket) -> int:
+async def work(number: int, end: socket.socket, unix_socket: socket.socket | None = None) -> int:
     """Serves from the supervisor's word until it is asked to stop; returns the exit code."""
     shutdown = Shutdown()
     shutdown.listen()
-    worker = Worker(number)
+    worker = Worker(number, unix_socket)
     channel = worker.channel = await Channel.over(end, worker.answer)
     ending = {asyncio.create_task(shutdown.asked()), asyncio.create_task(channel.lost())}
     told = asyncio.create_task(worker.told.wait())
@@ -60,8 +60,9 @@ class Worker:
     app: App | None = None
     _store: SessionStore
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, unix_socket: socket.socket | None) -> None:
         self._number = number
+        self._unix_socket = unix_socket
         self.told = asyncio.Event()
         # What the supervisor hears when we serve, or cannot.
         self.serving: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
@@ -95,4 +96,4 @@ class Worker:
             self._store = store
             return SharedSessions(store, self.channel, limit=config.identity.max_sessions)
 
-        self.app = App(config, environment, share=share)
+        self.app = App(config, environment, share=share, unix_socket=self._unix_socket)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -40,6 +42,13 @@ async def sidecar(stub_aws: StubAws) -> AsyncIterator[SidecarProcess]:
     """Of two workers; for tests that leave both alive."""
     async with served(settings(stub_aws)) as process:
         yield process
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A socket's path has at most 107 characters."""
+    with TemporaryDirectory(prefix="awsidecar-") as directory:
+        yield Path(directory)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -285,3 +294,40 @@ async def test_port_of_another_sidecar_is_refused(aws: StubAws, first: str, seco
         assert await refused.ended() == EX_USAGE
         (line,) = refused.errors.splitlines()
         assert line.startswith(f"awsidecar: AWSIDECAR_LISTEN_PORT: 127.0.0.1:{port} cannot be served on")
+
+
+async def test_unix_socket_is_served_by_all_workers_and_survives_one_of_them(
+    aws: StubAws, short_directory: Path
+) -> None:
+    path = short_directory / "grpc.sock"
+    async with served(settings(aws, AWSIDECAR_LISTEN_UNIX_SOCKET=str(path))) as sidecar:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        handle = await opened_by(f"unix:{path}")
+        stopped = pids(sidecar)[0]
+        os.kill(stopped, signal.SIGTERM)  # it drains, and closes what it listens on
+        await until(lambda: not runs(stopped))
+        async with connected(f"unix:{path}") as client:
+            assert await tier(client, handle) == pb.TIER_SESSION
+        await until(lambda: pids(sidecar)[0] != stopped)
+        # Only the one that has been started again is left to answer.
+        os.kill(pids(sidecar)[1], signal.SIGSTOP)
+        try:
+            async with connected(f"unix:{path}") as client:
+                assert await tier(client, handle) == pb.TIER_SESSION
+        finally:
+            os.kill(pids(sidecar)[1], signal.SIGCONT)
+    assert not path.exists()
+
+
+async def opened_by(target: str) -> str:
+    async with connected(target) as client:
+        return await client.open_session("AKIAUNIX")
+
+
+async def test_unix_socket_that_is_served_on_is_not_taken_over(aws: StubAws, short_directory: Path) -> None:
+    path = short_directory / "grpc.sock"
+    async with served(settings(aws, AWSIDECAR_LISTEN_UNIX_SOCKET=str(path))):
+        refused = await launched(settings(aws, AWSIDECAR_LISTEN_UNIX_SOCKET=str(path)))
+        assert await refused.ended() == EX_USAGE
+        assert refused.errors.startswith("awsidecar: AWSIDECAR_LISTEN_UNIX_SOCKET: ")
+        await opened_by(f"unix:{path}")

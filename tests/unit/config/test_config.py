@@ -264,12 +264,3 @@ def test_configuration_cannot_be_changed() -> None:
     config: Any = load()
     with pytest.raises(AttributeError):
         config.listen.port = 1
-
-
-def test_several_workers_and_a_unix_socket_exclude_each_other(tmp_path: Path) -> None:
-    socket = {"AWSIDECAR_LISTEN_UNIX_SOCKET": str(tmp_path / "grpc.sock")}
-    assert Config.load({**REGION, **socket, "AWSIDECAR_LISTEN_WORKERS": "1"}).listen.unix_socket
-    with pytest.raises(
-        BadConfig, match=r"^AWSIDECAR_LISTEN_UNIX_SOCKET: .*; for example AWSIDECAR_LISTEN_WORKERS=1$"
-    ):
-        Config.load({**REGION, **socket, "AWSIDECAR_LISTEN_WORKERS": "2"})

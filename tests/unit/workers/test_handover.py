@@ -39,7 +39,7 @@ def test_every_member_of_credentials_and_tokens_is_tried_above() -> None:
 
 def test_configuration_comes_over_as_it_was() -> None:
     environment = {leaf.env: leaf.example for leaf in settings()}
-    # No two workers share a Unix socket, and no file need exist for this.
+    # No file need exist for this.
     del environment["AWSIDECAR_LISTEN_UNIX_SOCKET"], environment["AWS_CA_BUNDLE"]
     environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"] = "AKIA", "secret"
     config = Config.load(environment)

@@ -35,7 +35,7 @@ class Crew:
             pause=self.pause,
         )
 
-    async def launch(self, number: int, answer: Any) -> FakeProcess:
+    async def launch(self, number: int, answer: Any, unix_socket: Any) -> FakeProcess:
         process = FakeProcess(self._refusals.get(number), silent=number in self.silent)
         self.processes[number] = process
         return process
@@ -70,7 +70,7 @@ async def test_workers_are_told_the_same_port_and_environment(crew: Crew) -> Non
         (start, orders), (serve, _) = process.channel.asked
         assert (start, serve) == ("start", "serve")
         assert orders["environment"] == {"AWS_REGION": "eu-central-1"}
-        assert f"127.0.0.1:{orders['config']['listen']['port']}" == crew.supervisor.address
+        assert f"127.0.0.1:{orders['config']['listen']['port']}" == crew.supervisor.addresses[0]
     assert "awsidecar_workers_serving 2.0" in await page(crew)
 
 
