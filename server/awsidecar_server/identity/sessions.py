@@ -106,10 +106,9 @@ class SessionStore:
         self._put(digest, session)
 
     def adopt(self, digest: bytes, session: Session) -> None:
-        """Adds a session that another process has admitted; one that is known already changes nothing."""
+        """Adds a session that another process has admitted, whatever the limit; the same one may come twice."""
         self._sweep(self._clock())
-        if digest not in self._sessions:
-            self._put(digest, session)
+        self._put(digest, session)
 
     def _put(self, digest: bytes, session: Session) -> None:
         self._sessions[digest] = session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -232,9 +233,19 @@ async def test_sessions_of_all_workers_together_are_limited(aws: StubAws) -> Non
         await clients[1].open_session("AKIAROOM")
 
 
-async def test_drain_lets_the_calls_of_every_worker_finish(aws: StubAws) -> None:
+def refuses(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as trying:
+        try:
+            trying.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+async def test_drain_lets_the_calls_of_every_worker_finish(aws: StubAws, short_directory: Path) -> None:
     aws.on("ListTables", held(Answer({"TableNames": ["late"]})))
-    sidecar = await launched(settings(aws))
+    path = short_directory / "grpc.sock"
+    sidecar = await launched(settings(aws, AWSIDECAR_LISTEN_UNIX_SOCKET=str(path)))
     try:
         async with one_client_each(sidecar) as clients:
             calls = [client.dynamodb.ListTables(tables_pb2.ListTablesRequest()) for client in clients.values()]
@@ -242,6 +253,7 @@ async def test_drain_lets_the_calls_of_every_worker_finish(aws: StubAws) -> None
             sidecar.signal()
             await until(lambda: len(sidecar.events("draining")) == 3)
             assert (await get(sidecar, "/readyz"))[0] == 503
+            await until(lambda: refuses(path))  # nobody shall wait there for an answer
             aws.release()
             assert [list((await call).table_names) for call in calls] == [["late"]] * 2
         assert await sidecar.ended() == 0
@@ -255,7 +267,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed_or_in_a_hurry(
     aws: StubAws, number: signal.Signals
 ) -> None:
     aws.on("ListTables", held())
-    sidecar = await launched(settings(aws))
+    sidecar = await launched(settings(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="3600"))
     try:
         async with connected(sidecar.target) as client:
             call = client.dynamodb.ListTables(tables_pb2.ListTablesRequest())

@@ -11,7 +11,7 @@ from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, FakeClock, co
 from awsidecar_server.config import IdentityConfig
 from awsidecar_server.errors import LimitReached, Unauthenticated
 from awsidecar_server.identity.credentials import CognitoCaller, SessionCaller
-from awsidecar_server.identity.sessions import OpenedSession, SessionStore
+from awsidecar_server.identity.sessions import OpenedSession, Session, SessionStore, digest_of
 
 
 def make_store(*, limit: int = 100, max_age: timedelta = 12 * HOUR) -> tuple[SessionStore, FakeClock]:
@@ -210,3 +210,46 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_session_of_another_process_is_adopted_beyond_the_limit_and_ends_as_all_do() -> None:
+    ours, clock = make_store(limit=1)
+    theirs, _ = make_store()
+    ours.open(session_caller(name="1"))
+    opened, session = theirs.issue(session_caller(name="2"))
+    for _ in range(2):
+        ours.adopt(digest_of(opened.handle), session)
+    assert ours.open_count == 2
+    assert ours.find(opened.handle) == session_caller(name="2")
+    assert ours.held(digest_of(opened.handle)) == session
+    assert digest_of(opened.handle) in ours.digests()
+    clock.advance(HOUR)
+    assert reason_of(ours, opened.handle)[0] == "SESSION_EXPIRED"
+    ours.adopt(*another(clock))
+    assert ours.open_count == 1  # the ended ones were swept
+
+
+def another(clock: FakeClock) -> tuple[bytes, Session]:
+    caller = session_caller(clock() + HOUR, name="3")
+    return digest_of("another-handle"), Session(caller, caller.expires_at)
+
+
+def test_session_that_was_adopted_twice_is_closed_at_once() -> None:
+    store, _ = make_store()
+    opened, session = store.issue(session_caller())
+    for _ in range(2):
+        store.adopt(digest_of(opened.handle), session)
+    assert store.drop(digest_of(opened.handle))
+    assert not store.drop(digest_of(opened.handle))
+    assert reason_of(store, opened.handle)[0] == "SESSION_NOT_FOUND"
+
+
+def test_session_that_was_issued_is_open_once_it_is_admitted() -> None:
+    store, _ = make_store(limit=1)
+    opened, session = store.issue(session_caller())
+    assert reason_of(store, opened.handle)[0] == "SESSION_NOT_FOUND"
+    store.admit(digest_of(opened.handle), session)
+    assert store.find(opened.handle) == session_caller()
+    other, session = store.issue(session_caller(name="2"))
+    with pytest.raises(LimitReached):
+        store.admit(digest_of(other.handle), session)
