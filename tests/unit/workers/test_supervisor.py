@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -160,3 +163,15 @@ async def test_start_that_is_given_up_leaves_no_worker() -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert [process.signals for process in crew.processes.values()] == [["SIGTERM"]] * 2
+
+
+def test_supervisor_loads_neither_grpc_nor_the_way_to_aws() -> None:
+    program = (
+        "import sys, awsidecar_server.run, awsidecar_server.workers.supervisor\n"
+        "print(*(name for name in ('grpc', 'google.protobuf', 'awsidecar_server.aws', 'awsidecar_server.app') if name in sys.modules))"
+    )
+    search_path = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=search_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
