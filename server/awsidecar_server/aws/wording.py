@@ -9,6 +9,8 @@ from urllib.parse import quote
 from awsidecar_server.identity.credentials import Credentials
 
 _MASK = "…"
+# AWS's have 40 and more. What is as short as a word is an emulator's ("test"), and a message may well have the word.
+_SHORTEST_SECRET = 16
 # AWS's own have 36 or 52 characters.
 _LONGEST_REQUEST_ID = 128
 
@@ -16,7 +18,7 @@ _LONGEST_REQUEST_ID = 128
 def without_secrets(message: str, credentials: Credentials) -> str:
     """AWS's message without what signed: of a bad signature AWS tells the request it expected, session token included."""
     for secret in (credentials.secret_access_key, credentials.session_token):
-        if secret:
+        if secret and len(secret) >= _SHORTEST_SECRET:
             for written in (secret, quote(secret, safe=""), b64encode(secret.encode()).decode()):
                 message = message.replace(written, _MASK)
     return message

@@ -507,8 +507,9 @@ class TestAnswers:
         assert rejected.request_id == passed
 
     async def test_secrets_in_the_words_of_aws_are_masked(self) -> None:
-        message = f"expected x-amz-security-token:{ANN.session_token} by {ANN.secret_access_key}"
-        rejected = await Harness(refusal("InvalidSignatureException", message)).rejection()
+        long = Credentials("AKIALONG", "secret-as-long-as-those-of-aws", "token-as-long-as-those-of-aws")
+        message = f"expected x-amz-security-token:{long.session_token} by {long.secret_access_key}"
+        rejected = await Harness(refusal("InvalidSignatureException", message)).rejection(signed_by=long)
         assert rejected.message == "expected x-amz-security-token:… by …"
 
     async def test_words_of_aws_about_an_unsigned_call_are_passed_on(self) -> None:
