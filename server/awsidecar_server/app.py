@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -32,6 +31,7 @@ from awsidecar_server.aws.lane import Lane
 from awsidecar_server.config import Config
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, aws_rpcs
 from awsidecar_server.dynamodb.batches.work import Means
+from awsidecar_server.dynamodb.capacity import CapacityMeter
 from awsidecar_server.dynamodb.changes.watches import Watches
 from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.dynamodb.table_keys import TableKeys
@@ -121,7 +121,8 @@ class App:
         unix_socket: socket.socket | None,
     ) -> Server:
         listen = self._config.listen
-        operations = Operations(aws_rpcs(), partial(self._operation, lane))
+        capacity = CapacityMeter(self.telemetry)
+        operations = Operations(aws_rpcs(), lambda rpc: capacity.metered(rpc, self._operation(lane, rpc)))
         self._table_keys = TableKeys(operations)
         means = Means(operations, self._table_keys)
         admission = Admission(listen)

@@ -15,9 +15,13 @@ def waiter_handlers(waiting: Waiting, gate: Gate) -> dict[str, Streaming]:
 
     def handler(waiter: Waiter) -> StreamHandler:
         async def handle(request: Request) -> Streamed:
-            caller = await gate.identify(request.metadata)
-            scope = Scope(caller, request.region, request.deadline)
-            return Streamed(waiting.states(waiter.wait(request.message), scope), caller.tier.value)
+            async def scoping() -> Scope:
+                # A session that is closed, or has ended, while it waits, is told no further state.
+                caller = await gate.identify(request.metadata)
+                return Scope(caller, request.region, request.deadline, request.progress)
+
+            tier = (await scoping()).caller.tier.value
+            return Streamed(waiting.states(waiter.wait(request.message), scoping), tier)
 
         return handle
 

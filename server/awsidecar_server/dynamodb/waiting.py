@@ -100,15 +100,16 @@ class Waiting:
         self._pause = pause
         self._jitter = jitter
 
-    async def states(self, wait: Wait, scope: Scope) -> AsyncGenerator[Message, None]:
+    async def states(self, wait: Wait, scoping: Callable[[], Awaitable[Scope]]) -> AsyncGenerator[Message, None]:
         """The state at once, then each change, and now and then the same again; ends after the one that is reached.
 
+        `scoping` says anew before each look for whom it is.
         Raises `StateUnreachable` after a state that cannot become the wanted one, and AWS's refusals.
         """
         course = _Course(self._clock)
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
-            view = await self._look(wait, scope, course)
+            view = await self._look(wait, await scoping(), course)
             if view is not None:
                 if course.is_news(view):
                     yield wait.message(view)

@@ -1,4 +1,4 @@
-"""The metrics of the sidecar, by name. Labels never hold a user, an organisation, a table or an item."""
+"""The metrics of the sidecar, by name. Labels never hold a user, an organisation or an item."""
 
 from __future__ import annotations
 
@@ -100,6 +100,12 @@ class Telemetry:
         )
         self.aws_throttles = Counter(
             "awsidecar_aws_throttles", "Requests that AWS throttled", ["aws_service", "operation"], registry=r
+        )
+        self.consumed_capacity = Counter(
+            "awsidecar_dynamodb_consumed_capacity_units",
+            "Capacity that AWS said calls have consumed; kind is read, write, or total where AWS does not tell them apart",
+            ["table", "operation", "kind"],
+            registry=r,
         )
         self.aws_pool_in_use = Gauge(
             "awsidecar_aws_pool_in_use",

@@ -11,6 +11,7 @@ from tests.integration.stub.conftest import Start
 from tests.integration.stub.sidecar import POD_KEY, Sidecar, read_refusal
 from tests.integration.stub_aws import Answer, StubAws, refused
 
+from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar.dynamodb.v1 import waiters_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -77,6 +78,17 @@ async def test_drain_ends_a_wait_so_that_its_caller_repeats_it(aws: StubAws, sta
         _, failure = await until_failure(call)
         await draining
     assert read_refusal(failure).reason == "DRAINING"
+
+
+async def test_session_that_is_closed_ends_its_wait(sidecar: Sidecar, aws: StubAws) -> None:
+    aws.on("DescribeTable", table("CREATING"))
+    session = (("x-awsidecar-session", await sidecar.open_session("AKIASESSIONSESSION1")),)
+    call = sidecar.dynamodb.WaitForTable(FOR_TABLE, metadata=session, timeout=20)
+    assert (await anext(aiter(call))).status == "CREATING"
+    await sidecar.credentials.CloseSession(credentials_pb2.CloseSessionRequest(), metadata=session)
+    _, failure = await until_failure(call)
+    assert read_refusal(failure).reason == "SESSION_NOT_FOUND"
+    assert set(aws.key_ids("DescribeTable")) == {"AKIASESSIONSESSION1"}
 
 
 async def test_refusal_of_aws_is_that_of_the_wait(sidecar: Sidecar, aws: StubAws) -> None:

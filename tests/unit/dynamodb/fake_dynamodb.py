@@ -15,6 +15,10 @@ from awsidecar_server.operations import Operations, Scope
 SCOPE = Scope(ServiceAccountCaller(), "eu-central-1")
 
 
+async def scoping() -> Scope:
+    return SCOPE
+
+
 def rejection(code: str, http_status: int = 400) -> AwsRejected:
     return AwsRejected("dynamodb", "DescribeTable", code, "no", http_status=http_status)
 
@@ -49,7 +53,7 @@ async def seen(dynamodb: FakeDynamoDb, request: Message) -> list[Any]:
     rpc = request.DESCRIPTOR.name.removesuffix("Request")
     found: list[Any] = []
     try:
-        async for message in dynamodb.waiting().states(WAITERS[rpc].wait(request), SCOPE):
+        async for message in dynamodb.waiting().states(WAITERS[rpc].wait(request), scoping):
             found += [message]
     except (SidecarError, AwsRejected) as failure:
         found.append(failure)

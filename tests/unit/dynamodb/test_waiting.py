@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from google.protobuf.message import Message
-from tests.unit.dynamodb.fake_dynamodb import SCOPE, FakeDynamoDb, rejection, seen
+from tests.unit.dynamodb.fake_dynamodb import SCOPE, FakeDynamoDb, rejection, scoping, seen
 
 from awsidecar.dynamodb.v1.table_description_pb2 import TableDescription
 from awsidecar.dynamodb.v1.tables_pb2 import DescribeTableRequest, DescribeTableResponse
@@ -51,7 +51,7 @@ async def test_pauses_grow_from_one_second_to_twenty() -> None:
 @pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 0.75), (1.0, 1.0)])
 async def test_pause_is_shortened_by_up_to_a_quarter(jitter: float, seconds: float) -> None:
     dynamodb = FakeDynamoDb(table("CREATING"), table("ACTIVE"))
-    states = dynamodb.waiting(jitter).states(WAITERS["WaitForTable"].wait(ACTIVE_WANTED), SCOPE)
+    states = dynamodb.waiting(jitter).states(WAITERS["WaitForTable"].wait(ACTIVE_WANTED), scoping)
     assert len([state async for state in states]) == 2
     assert dynamodb.pauses == [seconds]
 
@@ -153,7 +153,7 @@ async def test_refusal_that_stays_one_ends_the_wait_at_once() -> None:
 async def test_caller_who_goes_ends_the_wait() -> None:
     dynamodb = FakeDynamoDb(table("CREATING"))
     dynamodb.pause = lambda _: asyncio.Event().wait()  # type: ignore[assignment, return-value, method-assign]
-    states = dynamodb.waiting().states(WAITERS["WaitForTable"].wait(ACTIVE_WANTED), SCOPE)
+    states = dynamodb.waiting().states(WAITERS["WaitForTable"].wait(ACTIVE_WANTED), scoping)
     assert (await anext(states)).DESCRIPTOR.name == "WaitForTableResponse"
     waiting = asyncio.ensure_future(anext(states))
     await asyncio.sleep(0)
