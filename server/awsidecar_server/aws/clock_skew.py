@@ -1,6 +1,9 @@
 """How far AWS's clock is from ours, learnt from the answers that refuse a signature for its time.
 
-The rule is that of all AWS SDKs since 2026: https://github.com/aws/aws-sdk-go-v2/pull/3472
+The rule is that of all AWS SDKs since 2026 (https://github.com/aws/aws-sdk-go-v2/pull/3472), but for what is believed.
+A refusal may be forged by whoever stands between us and AWS, to have us sign for a time to come and use it then. So the
+sender asks only about answers that came over TLS, no clock is believed that is far off, and what one refusal says holds
+for the call that it refused, until AWS has taken a request that was signed so.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ CODES = frozenset(
 )
 # AWS refuses signatures that are 5 minutes off; a smaller difference has nothing to do with the refusal.
 _LEAST_SKEW_SECONDS = 240.0
-# A date further away says more of whoever wrote it than of our clock.
-_MOST_SKEW_SECONDS = 366 * 86_400.0
+# A time zone taken for another makes 14 hours. What is further off is for the operator to set right.
+_MOST_SKEW_SECONDS = 86_400.0
 # An answer that took longer says too little of when AWS wrote its date.
 _LONGEST_ROUND_TRIP_SECONDS = 900.0
 # Hosts are per service, region and account.
@@ -59,23 +62,25 @@ class ClockSkew:
         """What to add to our clock when a request to the host is signed."""
         return self._offsets.get(host, 0.0)
 
-    def is_corrected_by(self, host: str, code: str, answered: Answered, signed_with: float = 0.0) -> bool:
-        """Learns from a refusal; True when the offset is another than that of the attempt (`signed_with`).
+    def correction(self, code: str, answered: Answered, signed_with: float = 0.0) -> float | None:
+        """The offset that a refusal speaks for; None when it is that of the attempt (`signed_with`), or it tells none.
 
-        Then signing and sending again may help, whether this refusal has changed it or one that came before.
-
-        AWS refused before it did anything, so sending again is safe for every operation.
+        Signing with it and sending again may help. AWS refused before it did anything, so that is safe for every
+        operation.
         """
         if not self._is_enabled or code not in CODES:
-            return False
+            return None
         skew = measured_skew_seconds(answered)
         if skew is None or abs(skew) > _MOST_SKEW_SECONDS or abs(skew - signed_with) <= _LEAST_SKEW_SECONDS:
-            return False
-        self._offsets[host] = skew
+            return None
+        return skew
+
+    def confirm(self, host: str, offset_seconds: float) -> None:
+        """AWS has taken a request that was signed with this correction: from now on, others are, too."""
+        self._offsets[host] = offset_seconds
         self._offsets.move_to_end(host)
         if len(self._offsets) > self._max_hosts:
             self._offsets.popitem(last=False)
-        return True
 
 
 def measured_skew_seconds(answered: Answered) -> float | None:

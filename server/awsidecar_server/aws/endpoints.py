@@ -53,6 +53,11 @@ class Endpoint:
     signing_region: str
     signing_name: str
 
+    @property
+    def is_secure(self) -> bool:
+        """True when the way there is encrypted."""
+        return self.url.startswith("https:")
+
 
 class EndpointResolver:
     """Answers from a bounded cache, and reads the rules of a service when they are first needed."""

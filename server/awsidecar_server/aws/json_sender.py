@@ -121,13 +121,15 @@ class JsonSender:
         # What AWS throttles as one: the host stands for region and account, and of a shard iterator its stream.
         resource = endpoint.host, name.partition("|")[0][:_LONGEST_NAME]
         nature = partial(nature_of, call.operation, lambda: call.members)
-        progress, tries, retry, corrected, attempt = call.progress, Tries(), None, False, 0
+        progress, tries, attempt = call.progress, Tries(), 0
         invocation_id = next(self._invocation_ids)
+        retry: Retry | None = None
+        correction: float | None = None
         while True:
             attempt += 1
             progress.begin(nature)
             metrics.attempts.inc()
-            offset = self._skew.offset_seconds(endpoint.host)
+            offset = self._skew.offset_seconds(endpoint.host) if correction is None else correction
             headers = self._headers(call, endpoint, credentials, invocation_id, attempt, offset)
             sent_at, lost = self._now(), None
             try:
@@ -140,13 +142,14 @@ class JsonSender:
                 progress.failed(failure)
             else:
                 if answer.status == 200 and is_intact(answer.body, answer.headers.get("x-amz-crc32")):
-                    self._policy.succeeded(resource, retry)
+                    self._succeeded(endpoint, resource, retry, correction)
                     return JsonReply(answer.body, _request_id(answer), progress.attempts)
                 failure, error = _refusal(call, credentials, answer)
                 progress.failed(failure)
-                if not corrected and self._corrects_clock(endpoint, failure, answer, sent_at, offset):
-                    corrected = True
-                    continue
+                if correction is None:
+                    correction = self._correction(endpoint, failure, answer, sent_at, offset)
+                    if correction is not None:
+                        continue
             if failure.code in THROTTLING:
                 metrics.throttles.inc()
             decision = self._decision(call, failure, tries.count(failure), nature, resource)
@@ -204,14 +207,21 @@ class JsonSender:
         headers["amz-sdk-request"] = f"attempt={attempt}; max={max(attempt, self._max_attempts)}"
         return headers
 
-    def _corrects_clock(
+    def _succeeded(
+        self, endpoint: Endpoint, resource: Hashable, retry: Retry | None, correction: float | None
+    ) -> None:
+        self._policy.succeeded(resource, retry)
+        if correction is not None:
+            self._skew.confirm(endpoint.host, correction)
+
+    def _correction(
         self, endpoint: Endpoint, failure: Failure, answer: HttpAnswer, sent_at: float, offset: float
-    ) -> bool:
-        # Only of a refusal is it sure that nothing was done.
-        if failure.stage is not Stage.REFUSED or not failure.is_surely_without_effect:
-            return False
+    ) -> float | None:
+        # Only of a refusal is it sure that nothing was done; and in plaintext, anybody may have written it.
+        if failure.stage is not Stage.REFUSED or not failure.is_surely_without_effect or not endpoint.is_secure:
+            return None
         answered = Answered(sent_at, self._now(), answer.headers.get("date"), answer.headers.get("age"))
-        return self._skew.is_corrected_by(endpoint.host, failure.code, answered, offset)
+        return self._skew.correction(failure.code, answered, offset)
 
 
 def _metrics_of(telemetry: Telemetry, pool_size: int, service: str, region: str, operation: str) -> AwsMetrics:

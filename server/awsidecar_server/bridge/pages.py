@@ -17,6 +17,12 @@ import orjson
 PIECE_BYTES = 32 * 1024
 
 
+# Lists that may come behind the one of items, as in a key to go on from.
+_MOST_LISTS_BEHIND = 16
+_WHITE_SPACE_AT_END = 64
+_END_OF_ITEM = re.compile(rb"\}\s*+\}\s*+\Z")
+
+
 class LongList:
     """Takes one list of items out of a body.
 
@@ -28,9 +34,10 @@ class LongList:
     def __init__(self, name: str, kinds: Iterable[str], piece_bytes: int = PIECE_BYTES) -> None:
         self._name = name
         self._piece_bytes = piece_bytes
-        self._opening = f'"{name}":['.encode()
+        # AWS writes no white space; whoever stands between us may have written it anew.
+        self._opening = re.compile(rf'"{name}"\s*+:\s*+\['.encode())
         # Between two items; but not between two maps of a list, where a kind of value follows instead of a name.
-        self._cut = re.compile(rf'(?<=\}}\}}),(?=\{{"(?!(?:{"|".join(kinds)})":))'.encode())
+        self._cut = re.compile(rf'\}}\s*+\}}\s*+,(?=\s*+\{{\s*+"(?!(?:{"|".join(kinds)})"\s*+:))'.encode())
 
     def is_long(self, body: bytes) -> bool:
         return len(body) > self._piece_bytes
@@ -40,8 +47,11 @@ class LongList:
 
         Either raises ValueError when the body is not plainly of that form; it may be good JSON all the same.
         """
-        start = body.index(self._opening) + len(self._opening)
-        end = body.rindex(b"}}]", start) + 2
+        opening = self._opening.search(body)
+        if opening is None:
+            raise ValueError("there is no list")
+        start = opening.end()
+        end = _end(body, start)
         rest = orjson.loads(b"%b0%b" % (body[: start - 1], body[end + 1 :]))
         if type(rest) is not dict or rest.pop(self._name, None) != 0:
             raise ValueError("the list is in another place")
@@ -50,6 +60,16 @@ class LongList:
     def _pieces(self, body: bytes, start: int, end: int) -> Iterator[list[Any]]:
         while start <= end:
             cut = self._cut.search(body, start + self._piece_bytes, end)
-            stop = cut.start() if cut else end
+            stop = cut.end() - 1 if cut else end
             yield orjson.loads(b"[%b]" % body[start:stop])
             start = stop + 1
+
+
+def _end(body: bytes, start: int) -> int:
+    """Where the last list ends that ends with an item."""
+    end = len(body)
+    for _ in range(_MOST_LISTS_BEHIND):
+        end = body.rindex(b"]", start, end)
+        if _END_OF_ITEM.search(body[max(start, end - _WHITE_SPACE_AT_END) : end]):
+            return end
+    raise ValueError("the list has no end that is found soon")

@@ -27,23 +27,19 @@ def test_skew_is_measured_from_the_middle_of_the_round_trip(skew: int, seconds: 
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-@pytest.mark.parametrize("skew", [-3600, -241, 241, 3600])
+@pytest.mark.parametrize("skew", [-86_400, -3600, -241, 241, 3600, 86_400])
 def test_refusal_by_a_clock_that_differs_is_learnt_from(code: str, skew: float) -> None:
-    clock = ClockSkew()
-    assert clock.is_corrected_by(HOST, code, answered(skew))
-    assert clock.offset_seconds(HOST) == skew
+    assert ClockSkew().correction(code, answered(skew)) == skew
 
 
 @pytest.mark.parametrize("skew", [-240, 0, 240])
 def test_refusal_by_a_clock_that_agrees_has_another_reason(skew: float) -> None:
-    clock = ClockSkew()
-    assert not clock.is_corrected_by(HOST, "AccessDeniedException", answered(skew))
-    assert clock.offset_seconds(HOST) == 0
+    assert ClockSkew().correction("AccessDeniedException", answered(skew)) is None
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ThrottlingException", "ExpiredTokenException", ""])
 def test_other_refusals_say_nothing_of_clocks(code: str) -> None:
-    assert not ClockSkew().is_corrected_by(HOST, code, answered(3600))
+    assert ClockSkew().correction(code, answered(3600)) is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +56,7 @@ def test_other_refusals_say_nothing_of_clocks(code: str) -> None:
 )
 def test_answer_that_does_not_tell_the_time_is_ignored(answer: Answered) -> None:
     assert measured_skew_seconds(answer) is None
-    assert not ClockSkew().is_corrected_by(HOST, CODE, answer)
+    assert ClockSkew().correction(CODE, answer) is None
 
 
 def test_date_without_a_zone_is_utc() -> None:
@@ -70,39 +66,36 @@ def test_date_without_a_zone_is_utc() -> None:
 
 def test_refusal_after_the_correction_is_not_put_down_to_the_clock_again() -> None:
     """Otherwise AccessDenied would be sent again and again."""
+    assert ClockSkew().correction("AccessDeniedException", answered(3600), 3600.0) is None
+
+
+@pytest.mark.parametrize("skew", [-90_000, 90_000, 400 * 86_400])
+def test_clock_that_is_far_off_is_not_believed(skew: float) -> None:
+    """Whoever forges such a date may want what is signed for a time to come."""
+    assert ClockSkew().correction(CODE, answered(skew)) is None
+
+
+def test_what_a_refusal_says_is_for_others_only_when_it_is_confirmed() -> None:
     clock = ClockSkew()
-    assert clock.is_corrected_by(HOST, CODE, answered(3600))
-    assert not clock.is_corrected_by(HOST, "AccessDeniedException", answered(3600), clock.offset_seconds(HOST))
-
-
-def test_attempts_signed_before_the_correction_are_all_worth_another() -> None:
-    """Twenty at once are refused for the time that all of them were signed with; the first to come back corrects it."""
-    clock = ClockSkew()
-    assert all(clock.is_corrected_by(HOST, CODE, answered(3600), signed_with=0.0) for _ in range(20))
-
-
-def test_date_that_no_clock_has_is_not_believed() -> None:
-    clock = ClockSkew()
-    assert not clock.is_corrected_by(HOST, CODE, answered(400 * 86_400))
+    assert clock.correction(CODE, answered(3600)) == 3600
     assert clock.offset_seconds(HOST) == 0
+    clock.confirm(HOST, 3600.0)
+    assert clock.offset_seconds(HOST) == 3600
 
 
 def test_correction_is_taken_back_when_our_clock_is_set_right() -> None:
     clock = ClockSkew()
-    clock.is_corrected_by(HOST, CODE, answered(3600))
-    assert clock.is_corrected_by(HOST, CODE, answered(0), clock.offset_seconds(HOST))
-    assert clock.offset_seconds(HOST) == 0
+    clock.confirm(HOST, 3600.0)
+    assert clock.correction(CODE, answered(0), clock.offset_seconds(HOST)) == 0
 
 
 def test_each_host_has_its_own_offset_and_the_oldest_are_forgotten() -> None:
     clock = ClockSkew(max_hosts=2)
     for number in range(3):
-        clock.is_corrected_by(f"host-{number}", CODE, answered(1000 + number))
+        clock.confirm(f"host-{number}", 1000.0 + number)
     assert [clock.offset_seconds(f"host-{number}") for number in range(3)] == [0, 1001, 1002]
     assert repr(clock) == "<ClockSkew 2 hosts>"
 
 
 def test_correction_can_be_switched_off() -> None:
-    clock = ClockSkew(is_enabled=False)
-    assert not clock.is_corrected_by(HOST, CODE, answered(3600))
-    assert clock.offset_seconds(HOST) == 0
+    assert ClockSkew(is_enabled=False).correction(CODE, answered(3600)) is None

@@ -441,6 +441,32 @@ class TestClock:
         await harness.post()
         assert harness.posted[2].headers["X-Amz-Date"] == "20300102T040405Z"
 
+    async def test_refusal_that_is_not_borne_out_corrects_no_other_call(self) -> None:
+        """Somebody between us and AWS may have written it."""
+        harness = Harness(self.skewed(), refusal("SignatureDoesNotMatch"), OK)
+        await harness.rejection()
+        await harness.post()
+        dates = [one.headers["X-Amz-Date"] for one in harness.posted]
+        assert dates == ["20300102T030405Z", "20300102T040405Z", "20300102T030405Z"]
+
+    async def test_attempts_after_the_correction_are_signed_with_it(self) -> None:
+        harness = Harness(self.skewed(), BUSY, OK)
+        await harness.post()
+        assert [one.headers["X-Amz-Date"][-7:] for one in harness.posted] == ["030405Z", "040405Z", "040405Z"]
+
+    async def test_calls_that_are_refused_at_once_are_all_signed_anew(self) -> None:
+        """Twenty are under way before the first to come back knows better."""
+
+        def by_its_date(posted: Posted) -> HttpAnswer:
+            return OK if posted.headers["X-Amz-Date"] == "20300102T040405Z" else self.skewed()
+
+        harness = Harness(by_its_date)
+        assert {reply.attempts for reply in await asyncio.gather(*[harness.post() for _ in range(20)])} <= {1, 2}
+
+    async def test_date_that_came_in_plaintext_is_not_believed(self) -> None:
+        harness = Harness(self.skewed(), endpoint_url="http://aws.test")
+        assert (await harness.rejection()).attempts == 1
+
     async def test_correction_may_take_one_attempt_more_and_says_so(self) -> None:
         harness = Harness(self.skewed(), OK, max_attempts=1)
         await harness.post()

@@ -282,8 +282,8 @@ def test_what_looks_like_the_end_of_an_item_is_not_taken_for_it(
     piece_bytes: int, items: list[dict[str, Any]]
 ) -> None:
     members = {"Count": len(items), "Items": items, "LastEvaluatedKey": {"k": {"S": '"}}]'}}, "ScannedCount": 0}
-    for separators in ((",", ":"), (", ", ": ")):
-        body = json.dumps(members, separators=separators).encode()
+    for separators, indent in (((",", ":"), None), ((", ", ": "), None), ((" , ", " : "), 1)):
+        body = json.dumps(members, separators=separators, indent=indent).encode()
         page = QUERY.FromString(JsonReplies(QUERY.DESCRIPTOR, piece_bytes).write(body))
         assert page == codec_of(QUERY.DESCRIPTOR).encode(members)
 
@@ -318,6 +318,21 @@ def test_page_of_another_shape_is_refused_in_pieces_too(body: bytes) -> None:
 def test_other_lists_in_a_body_are_not_the_page(body: bytes) -> None:
     page = QUERY.FromString(JsonReplies(QUERY.DESCRIPTOR, piece_bytes=0).write(body))
     assert [dict(item.attributes)["b"].s for item in page.items] == ["y", "y"]
+
+
+@pytest.mark.parametrize(
+    ("separators", "indent"), [((",", ":"), None), ((", ", ": "), None), ((",", ": "), 2), ((" ,  ", " :\t"), 1)]
+)
+def test_page_that_was_written_anew_on_its_way_is_read_in_pieces(
+    separators: tuple[str, str], indent: int | None
+) -> None:
+    """Read at once, a page of 8 MB would keep every other thread from running for as long as that takes."""
+    members = {"Items": [{"a": {"M": {"b": {"L": [{"S": "x"}, {"M": {}}]}}}}] * 100, "Last": {"L": [{"L": []}]}}
+    body = json.dumps(members, separators=separators, indent=indent).encode()
+    rest, pieces = LongList("Items", ["S", "L", "M"], piece_bytes=200).taken_out(body)
+    lengths = [len(piece) for piece in pieces]
+    assert rest == {"Last": {"L": [{"L": []}]}}
+    assert (sum(lengths), max(lengths) <= 5) == (100, True)
 
 
 def test_long_page_is_read_in_pieces_and_a_short_one_is_not() -> None:
