@@ -93,11 +93,12 @@ class App:
         self._cache = CredentialCache(sources, config.identity, clock, telemetry.credential_event)
         telemetry.watch_expiry(self._cache.seconds_to_expiry)
         gate = Gate(verifier, self._sessions)
-        lane = Lane(self._cache)
+        sessions = share(self._sessions) if share else LocalSessions(self._sessions)
+        lane = Lane(self._cache, sessions.accepted)
         handlers = CredentialsHandlers(
             config=config.identity,
             gate=gate,
-            sessions=share(self._sessions) if share else LocalSessions(self._sessions),
+            sessions=sessions,
             provider=self._cache,
             exchange=exchange,
             tokens=SecurityTokens(lane, self._sdk, regions.default),

@@ -45,6 +45,8 @@ class SessionCaller:
     credentials: Credentials
     # When the session ends; not later than the credentials do.
     expires_at: datetime
+    # While AWS has not taken the credentials yet: by what the store knows the session. It is the digest of its handle.
+    unproved: str = field(default="", repr=False, compare=False)
     tier = Tier.SESSION
 
 

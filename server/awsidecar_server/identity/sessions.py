@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import secrets
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -48,6 +49,9 @@ class Sessions(Protocol):
     async def close(self, handle: str) -> bool:
         """True when the handle named a session that was open."""
 
+    def accepted(self, caller: SessionCaller) -> None:
+        """AWS has answered a call that was signed for this session, so its credentials are somebody's."""
+
 
 class LocalSessions:
     """The sessions of a sidecar that is one process: what its store knows, all of it knows."""
@@ -61,9 +65,17 @@ class LocalSessions:
     async def close(self, handle: str) -> bool:
         return self._store.close(handle)
 
+    def accepted(self, caller: SessionCaller) -> None:
+        self._store.prove(caller)
+
 
 class SessionStore:
-    """Opens, finds and closes sessions. A session ends with its credentials or token, or at the configured age."""
+    """Opens, finds and closes sessions. A session ends with its credentials or token, or at the configured age.
+
+    Anybody can make up AWS credentials, and nobody can tell before they are used. So when there is no more room, the
+    session of that kind that was opened first and has never been of use gives way; one with an ID token, which has been
+    verified, and one that AWS has answered never do.
+    """
 
     def __init__(self, config: IdentityConfig, clock: Clock = utc_now) -> None:
         self._limit = config.max_sessions
@@ -73,6 +85,8 @@ class SessionStore:
         self._sessions: dict[bytes, Session] = {}
         # Every session of `_sessions` by its end, soonest first, and some that have been closed since.
         self._ends: list[tuple[datetime, bytes]] = []
+        # Those of `_sessions` whose credentials AWS has not taken yet, as they were opened.
+        self._unproved: OrderedDict[bytes, None] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<SessionStore [Sessions: {len(self._sessions)} of {self._limit}]>"
@@ -98,12 +112,31 @@ class SessionStore:
             caller = replace(caller, expires_at=expires_at)
         return OpenedSession(secrets.token_urlsafe(_HANDLE_BYTES), expires_at), Session(caller, expires_at)
 
-    def admit(self, digest: bytes, session: Session) -> None:
-        """Adds a session under the digest of its handle; raises `LimitReached` when there is no room."""
+    def admit(self, digest: bytes, session: Session) -> bytes | None:
+        """Adds a session under the digest of its handle; raises `LimitReached` when there is no room.
+
+        Returns the digest of the session that had to give way, if one had.
+        """
         self._sweep(self._clock())
+        displaced = None
         if len(self._sessions) >= self._limit:
-            raise too_many_sessions(self._limit)
+            displaced = next(iter(self._unproved), None)
+            if displaced is None:
+                raise too_many_sessions(self._limit)
+            self.drop(displaced)
         self._put(digest, session)
+        return displaced
+
+    def prove(self, caller: SessionCaller) -> bool:
+        """Notes that AWS has taken the credentials of the session that was found so; True when that is news."""
+        return bool(caller.unproved) and self.note_proved(bytes.fromhex(caller.unproved))
+
+    def note_proved(self, digest: bytes) -> bool:
+        """The same for the session of the handle with this digest."""
+        if digest not in self._unproved:
+            return False
+        del self._unproved[digest]
+        return True
 
     def adopt(self, digest: bytes, session: Session) -> None:
         """Adds a session that another process has admitted, whatever the limit; the same one may come twice."""
@@ -111,6 +144,8 @@ class SessionStore:
         self._put(digest, session)
 
     def _put(self, digest: bytes, session: Session) -> None:
+        if isinstance(session.caller, SessionCaller):
+            self._unproved[digest] = None
         self._sessions[digest] = session
         heapq.heappush(self._ends, (session.expires_at, digest))
 
@@ -123,11 +158,14 @@ class SessionStore:
 
     def find(self, handle: str) -> SessionCaller | CognitoCaller:
         """Who opened the session; raises `Unauthenticated` when it was never opened, is closed, or is over."""
-        session = self._sessions.get(digest_of(handle))
+        digest = digest_of(handle)
+        session = self._sessions.get(digest)
         if session is None:
             raise session_not_found()
         if session.expires_at <= self._clock():
             raise session_expired(session.caller.tier)
+        if digest in self._unproved and isinstance(session.caller, SessionCaller):
+            return replace(session.caller, unproved=digest.hex())
         return session.caller
 
     def close(self, handle: str) -> bool:
@@ -137,6 +175,7 @@ class SessionStore:
     def drop(self, digest: bytes) -> bool:
         """Closes the session of the handle with this digest; True when it was open."""
         session = self._sessions.pop(digest, None)
+        self._unproved.pop(digest, None)
         # Opening and closing in turn must not grow the heap; remaking it is paid for by the closings before.
         if len(self._ends) > 2 * len(self._sessions) + _HEAP_SLACK:
             self._ends = [(held.expires_at, digest) for digest, held in self._sessions.items()]
@@ -149,6 +188,7 @@ class SessionStore:
         while self._ends and self._ends[0][0] <= now and swept < _SWEEP_LIMIT:
             _, digest = heapq.heappop(self._ends)
             swept += self._sessions.pop(digest, None) is not None
+            self._unproved.pop(digest, None)
 
 
 def _end(caller: SessionCaller | CognitoCaller) -> datetime:

@@ -49,6 +49,10 @@ class SharedSessions:
             raise session_not_shared()
         return bool(answer["closed"])
 
+    def accepted(self, caller: SessionCaller) -> None:
+        if self._store.prove(caller):
+            self._channel.ask("proved", caller.unproved)
+
     async def _asked(self, what: str, about: Any) -> dict[str, Any]:
         try:
             async with asyncio.timeout(self._patience_seconds):

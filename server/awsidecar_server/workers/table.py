@@ -38,6 +38,9 @@ class SharedTable:
                 return {}
             if what == "close":
                 return {"closed": await self._close(bytes.fromhex(about))}
+            if what == "proved":
+                self._store.note_proved(bytes.fromhex(about))
+                return {}
         except (LimitReached, Unavailable) as refused:
             return {"refused": refused.reason}
         raise ValueError(what)
@@ -60,15 +63,21 @@ class SharedTable:
         self._members.discard(channel)
 
     async def _open(self, digest: bytes, session: Session) -> None:
-        self._store.admit(digest, session)
+        displaced = self._store.admit(digest, session)
+        if displaced is not None:
+            self._tell("close", displaced.hex())
         try:
             await self._everywhere("open", session_to_json(digest, session))
         except BaseException:
             # Its caller will not hear of it, so it shall not take anybody's room.
             self._store.drop(digest)
-            for channel in (*self._members, *self._learning):
-                channel.ask("close", digest.hex())
+            self._tell("close", digest.hex())
             raise
+
+    def _tell(self, what: str, about: Any) -> None:
+        """Tells all workers, and waits for none."""
+        for channel in (*self._members, *self._learning):
+            channel.ask(what, about)
 
     async def _close(self, digest: bytes) -> bool:
         # Whatever the store knows: the worker that has not confirmed an earlier closing is asked again.

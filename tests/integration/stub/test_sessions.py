@@ -201,8 +201,9 @@ async def test_session_ends_with_its_credentials(start: Start, aws: StubAws) -> 
 
 async def test_session_more_than_the_limit_is_refused_until_one_is_closed(start: Start) -> None:
     async with start(AWSIDECAR_IDENTITY_MAX_SESSIONS="2") as sidecar:
-        first = await sidecar.open_session(KEY)
-        await sidecar.open_session(KEY)
+        first, second = [await sidecar.open_session(KEY) for _ in range(2)]
+        for handle in (first, second):
+            await sidecar.dynamodb.GetItem(GET, metadata=stating(handle))
         request = pb.OpenSessionRequest(
             aws_credentials=pb.AwsCredentials(access_key_id=KEY, secret_access_key="a-secret")
         )
@@ -214,6 +215,22 @@ async def test_session_more_than_the_limit_is_refused_until_one_is_closed(start:
         )
         await sidecar.credentials.CloseSession(pb.CloseSessionRequest(session=first))
         await sidecar.open_session(KEY)
+
+
+async def test_invented_credentials_leave_room_for_those_of_others(aws: StubAws, start: Start) -> None:
+    """Anybody may open as many sessions with them as there can be."""
+    aws.on("GetItem", Answer(), refused("UnrecognizedClientException"))
+    async with start(AWSIDECAR_IDENTITY_MAX_SESSIONS="3") as sidecar:
+        mine = await sidecar.open_session(KEY)
+        await sidecar.dynamodb.GetItem(GET, metadata=stating(mine))
+        invented = [await sidecar.open_session(f"AKIAINVENTED{number}") for number in range(2)]
+        for handle in invented:  # of no use
+            await refusal_of(sidecar.dynamodb.GetItem(GET, metadata=stating(handle)))
+        await sidecar.open_session("AKIANEWCOMER")
+        refusal = await refusal_of(sidecar.credentials.WhoAmI(pb.WhoAmIRequest(), metadata=stating(invented[0])))
+        assert refusal.reason == "SESSION_NOT_FOUND"
+        for handle in (mine, invented[1]):
+            await sidecar.credentials.WhoAmI(pb.WhoAmIRequest(), metadata=stating(handle))
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,8 @@ async def test_sessions_of_all_workers_together_are_limited(aws: StubAws) -> Non
         one_client_each(sidecar) as clients,
     ):
         handles = [await clients[number % 2].open_session("AKIALIMITED") for number in range(3)]
+        for handle in handles:  # of use, so that they do not give way
+            await clients[0].dynamodb.ListTables(tables_pb2.ListTablesRequest(), metadata=((SESSION, handle),))
         for client in clients.values():
             refused = await refusal_of(client.open_session("AKIAONEMORE"))
             assert (refused.info.reason, refused.info.metadata["limit"]) == ("TOO_MANY_SESSIONS", "3")

@@ -109,6 +109,25 @@ async def test_cancellation_passes_through() -> None:
         await calling
 
 
+@pytest.mark.parametrize(
+    ("caller", "told"),
+    [(SESSION, [SESSION]), (COGNITO, []), (SERVICE_ACCOUNT, [])],
+    ids=["session", "token", "none"],
+)
+async def test_session_that_aws_has_answered_is_made_known(caller: Caller, told: list[Caller]) -> None:
+    accepted: list[Caller] = []
+    await Lane(FakeProvider(), accepted.append).call(caller, partial(FakeSender(at_once).send, call()))
+    assert accepted == told
+
+
+async def test_session_that_aws_has_refused_is_not() -> None:
+    accepted: list[Caller] = []
+    sender = FakeSender(refusing("UnrecognizedClientException"))
+    with pytest.raises(AwsRejected):
+        await Lane(FakeProvider(), accepted.append).call(SESSION, partial(sender.send, call()))
+    assert accepted == []
+
+
 async def test_failure_to_renew_is_no_refusal_of_aws() -> None:
     class Spent(FakeProvider):
         async def renew(self, caller: Caller, spent: Credentials) -> Credentials:

@@ -11,7 +11,7 @@ from tests.unit.identity.fakes import HOUR, MINUTE, SECOND, START, FakeClock, co
 from awsidecar_server.config import IdentityConfig
 from awsidecar_server.errors import LimitReached, Unauthenticated
 from awsidecar_server.identity.credentials import CognitoCaller, SessionCaller
-from awsidecar_server.identity.sessions import OpenedSession, Session, SessionStore, digest_of
+from awsidecar_server.identity.sessions import LocalSessions, OpenedSession, Session, SessionStore, digest_of
 
 
 def make_store(*, limit: int = 100, max_age: timedelta = 12 * HOUR) -> tuple[SessionStore, FakeClock]:
@@ -98,13 +98,65 @@ def test_handles_are_long_and_never_the_same() -> None:
     assert {len(handle) for handle in handles} == {43}
 
 
+def proved(store: SessionStore, opened: OpenedSession) -> None:
+    caller = store.find(opened.handle)
+    assert isinstance(caller, SessionCaller)
+    LocalSessions(store).accepted(caller)
+
+
 def test_a_full_store_opens_no_more() -> None:
     store, _ = make_store(limit=3)
-    for _ in range(3):
-        store.open(session_caller())
-    with pytest.raises(LimitReached) as caught:
-        store.open(session_caller())
-    assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_SESSIONS", {"limit": "3"})
+    proved(store, store.open(session_caller()))
+    for number in range(2):
+        store.open(cognito_caller(f"user-{number}", expires_at=START + HOUR))
+    for caller in (session_caller(), cognito_caller(expires_at=START + HOUR)):
+        with pytest.raises(LimitReached) as caught:
+            store.open(caller)
+        assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_SESSIONS", {"limit": "3"})
+
+
+@pytest.mark.parametrize("newcomer", [session_caller(), cognito_caller(expires_at=START + HOUR)])
+def test_credentials_that_aws_has_never_taken_give_way_in_a_full_store(
+    newcomer: SessionCaller | CognitoCaller,
+) -> None:
+    """Anybody can make up as many as they like; then others must still find room."""
+    store, _ = make_store(limit=4)
+    token = store.open(cognito_caller(expires_at=START + HOUR))
+    of_use = store.open(session_caller(name="of use"))
+    invented = [store.open(session_caller(name=str(number))) for number in range(2)]
+    proved(store, of_use)
+    opened = store.open(newcomer)
+    assert store.open_count == 4
+    assert reason_of(store, invented[0].handle)[0] == "SESSION_NOT_FOUND"
+    for held in (token, of_use, invented[1], opened):
+        store.find(held.handle)
+
+
+def test_flood_of_invented_credentials_takes_no_more_than_the_limit() -> None:
+    store, _ = make_store(limit=10)
+    token = store.open(cognito_caller(expires_at=START + HOUR))
+    for number in range(5000):
+        store.open(session_caller(name=str(number)))
+    store.find(token.handle)
+    assert store.open_count == 10
+    assert len(store._unproved) == 9
+    assert len(store._ends) <= 1024 + 2 * 10 + 1
+
+
+def test_session_is_news_to_the_store_once() -> None:
+    store, clock = make_store()
+    opened = store.open(session_caller())
+    caller = store.find(opened.handle)
+    assert isinstance(caller, SessionCaller)
+    assert [store.prove(caller), store.prove(caller), store.prove(session_caller())] == [True, False, False]
+    found = store.find(opened.handle)
+    assert isinstance(found, SessionCaller)
+    assert (bool(caller.unproved), found.unproved) == (True, "")
+    store.close(store.open(session_caller()).handle)
+    store.open(session_caller(START + MINUTE))
+    clock.advance(MINUTE)
+    store.open(cognito_caller(expires_at=START + HOUR))
+    assert store._unproved == {}
 
 
 def test_a_full_store_makes_room_by_dropping_what_has_expired() -> None:
@@ -156,6 +208,8 @@ class Sessions(RuleBasedStateMachine):
         self.callers: dict[str, SessionCaller | CognitoCaller] = {}
         self.ends: dict[str, timedelta] = {}
         self.count = 0
+        # Those that nobody can push out.
+        self.sure: set[str] = set()
 
     @rule(target=opened, minutes=st.integers(1, 90), is_token=st.booleans())
     def open(self, minutes: int, is_token: bool) -> str:
@@ -169,9 +223,10 @@ class Sessions(RuleBasedStateMachine):
         try:
             session: OpenedSession = self.store.open(caller)
         except LimitReached:
-            now = self.clock() - START
-            assert sum(handle_end > now for handle_end in self.ends.values()) >= 5
+            assert len(self.sure) >= 5
             return "none"
+        if is_token:
+            self.sure.add(session.handle)
         self.callers[session.handle] = caller
         self.ends[session.handle] = session.expires_at - START
         return session.handle
@@ -182,7 +237,7 @@ class Sessions(RuleBasedStateMachine):
         try:
             found = self.store.find(handle)
         except Unauthenticated:
-            assert not is_open
+            assert not is_open or handle not in self.sure
             return
         assert is_open
         expected = self.callers[handle]
@@ -192,16 +247,29 @@ class Sessions(RuleBasedStateMachine):
         else:
             assert found == expected
 
+    @rule(handle=opened)
+    def use(self, handle: str) -> None:
+        try:
+            caller = self.store.find(handle)
+        except Unauthenticated:
+            return
+        if isinstance(caller, SessionCaller):
+            LocalSessions(self.store).accepted(caller)
+        self.sure.add(handle)
+
     @rule(handle=consumes(opened))
     def close(self, handle: str) -> None:
         was_open = handle in self.callers and self.ends[handle] > self.clock() - START
-        assert self.store.close(handle) == was_open
+        assert self.store.close(handle) == was_open or (was_open and handle not in self.sure)
+        self.sure.discard(handle)
         self.callers.pop(handle, None)
         self.ends.pop(handle, None)
 
     @rule(minutes=st.integers(1, 60))
     def pass_time(self, minutes: int) -> None:
         self.clock.advance(minutes * MINUTE)
+        now = self.clock() - START
+        self.sure = {handle for handle in self.sure if self.ends[handle] > now}
 
     @invariant()
     def is_bounded(self) -> None:
@@ -250,6 +318,7 @@ def test_session_that_was_issued_is_open_once_it_is_admitted() -> None:
     assert reason_of(store, opened.handle)[0] == "SESSION_NOT_FOUND"
     store.admit(digest_of(opened.handle), session)
     assert store.find(opened.handle) == session_caller()
+    proved(store, opened)
     other, session = store.issue(session_caller(name="2"))
     with pytest.raises(LimitReached):
         store.admit(digest_of(other.handle), session)

@@ -9,6 +9,7 @@ from tests.unit.workers.fakes import FakeChannel
 
 from awsidecar_server.config import IdentityConfig
 from awsidecar_server.errors import LimitReached, Unauthenticated, Unavailable
+from awsidecar_server.identity.credentials import SessionCaller
 from awsidecar_server.identity.sessions import SessionStore, digest_of
 from awsidecar_server.workers.channel import ChannelLost
 from awsidecar_server.workers.desk import SharedSessions
@@ -89,3 +90,13 @@ async def test_what_has_expired_is_refused_here() -> None:
     with pytest.raises(Unauthenticated):
         await sessions.open(session_caller(START - HOUR))
     assert channel.asked == []
+
+
+async def test_session_that_aws_has_answered_is_told_to_the_supervisor_once() -> None:
+    channel = FakeChannel(lambda *_: {})
+    sessions, store = make(channel)
+    caller = store.find(store.open(session_caller()).handle)
+    assert isinstance(caller, SessionCaller)
+    for _ in range(3):
+        sessions.accepted(caller)
+    assert channel.asked == [("proved", caller.unproved)]

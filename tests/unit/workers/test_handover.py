@@ -33,7 +33,8 @@ def test_every_member_of_credentials_and_tokens_is_tried_above() -> None:
         "access_key_id", "secret_access_key", "session_token", "expires_at", "account_id",
     }  # fmt: skip
     assert {field.name for field in fields(VerifiedToken)} == {"raw", "issuer", "subject", "expires_at"}
-    assert {field.name for field in fields(SessionCaller)} == {"credentials", "expires_at"}
+    # What is unproved is each store's own to say.
+    assert {field.name for field in fields(SessionCaller)} == {"credentials", "expires_at", "unproved"}
     assert {field.name for field in fields(CognitoCaller)} == {"token"}
 
 

@@ -121,6 +121,7 @@ async def test_there_is_one_limit_for_all_workers() -> None:
     table, _ = make(limit=1)
     await joined(table, FakeChannel(lambda *_: None), FakeChannel(lambda *_: None))
     assert await table.answer("open", spoken(1)) == {}
+    assert await table.answer("proved", digest(1).hex()) == {}
     assert await table.answer("open", spoken(2)) == {"refused": "TOO_MANY_SESSIONS"}
 
 
@@ -160,3 +161,15 @@ async def test_unknown_question_is_a_defect() -> None:
     table, _ = make()
     with pytest.raises(ValueError, match="nonesuch"):
         await table.answer("nonesuch", None)
+
+
+async def test_session_that_gives_way_is_closed_in_every_worker_and_a_proved_one_stays() -> None:
+    table, store = make(limit=2)
+    worker = FakeChannel(lambda *_: None)
+    await joined(table, worker)
+    for number in (1, 2):
+        assert await table.answer("open", spoken(number)) == {}
+    assert await table.answer("proved", digest(1).hex()) == {}
+    assert await table.answer("open", spoken(3)) == {}
+    assert ("close", digest(2).hex()) in worker.asked
+    assert set(store.digests()) == {digest(1), digest(3)}

@@ -134,7 +134,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "GetCredentials", "tier": "service_account" } }
     """
     ERROR_REASON_TOO_MANY_SESSIONS: _ErrorReason.ValueType  # 12
-    """As many sessions are open as the configuration allows, and none of them has expired. RESOURCE_EXHAUSTED.
+    """As many sessions are open as the configuration allows, none of them has expired, and all were opened with an ID token
+    or have been of use. RESOURCE_EXHAUSTED.
 
     Example of an ErrorInfo:
 
@@ -386,7 +387,8 @@ Example of an ErrorInfo:
       "metadata": { "operation": "GetCredentials", "tier": "service_account" } }
 """
 ERROR_REASON_TOO_MANY_SESSIONS: ErrorReason.ValueType  # 12
-"""As many sessions are open as the configuration allows, and none of them has expired. RESOURCE_EXHAUSTED.
+"""As many sessions are open as the configuration allows, none of them has expired, and all were opened with an ID token
+or have been of use. RESOURCE_EXHAUSTED.
 
 Example of an ErrorInfo:
 
