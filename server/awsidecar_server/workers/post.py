@@ -122,7 +122,10 @@ class Post:
 
     async def _run(self) -> str:
         """Starts a process, and returns how it ended."""
-        process = self._process = await self._means.launch(self._number, self._means.table.answer)
+        try:
+            process = self._process = await self._means.launch(self._number, self._means.table.answer)
+        except OSError as refused:  # no memory, descriptors or processes left
+            return f"not started: {refused.strerror}"
         tending = asyncio.create_task(self._tend(process))
         try:
             return await process.ended()
@@ -159,6 +162,7 @@ class Post:
         if "refused" in answer:
             self._refusal = answer["refused"]
             _log.error("worker cannot serve", worker=self._number, reason=self._refusal)
+            process.terminate()
             raise ChannelLost
         self.serving = True
         self.has_served.set()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ class Crew:
         self.failures: list[str] = []
         self.now = 0.0
         self.silent: set[int] = set()
+        self.exhausted = False
         self._refusals = dict(enumerate(refusals))
         self.supervisor = Supervisor(
             CONFIG,
@@ -39,6 +41,8 @@ class Crew:
         )
 
     async def launch(self, number: int, answer: Any, unix_socket: Any) -> FakeProcess:
+        if self.exhausted:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         process = FakeProcess(self._refusals.get(number), silent=number in self.silent)
         self.processes[number] = process
         return process
@@ -102,6 +106,18 @@ async def test_worker_that_dies_too_often_is_given_up_with_the_reason(crew: Crew
     assert crew.failures == ["worker 1 dies again and again (the last time: exit code 3)"]
 
 
+async def test_worker_that_cannot_be_started_now_is_started_later(crew: Crew) -> None:
+    crew.exhausted = True
+    crew.processes.pop(1).end("signal SIGKILL")
+    await settle()
+    await crew.go_on(0.25)
+    assert 1 not in crew.processes
+    crew.exhausted = False
+    await crew.go_on(0.5)
+    assert crew.failures == []
+    assert "awsidecar_workers_serving 2.0" in await page(crew)
+
+
 async def test_worker_that_is_stuck_is_killed(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("awsidecar_server.workers.post._SILENCE_SECONDS", 0.0)
     stuck = crew.processes[0]
@@ -136,8 +152,6 @@ async def test_end_is_passed_on_and_a_worker_that_takes_too_long_is_killed(
 async def test_port_that_a_worker_cannot_serve_on_is_told_as_it_is() -> None:
     crew = Crew(None, "AWSIDECAR_LISTEN_PORT: 127.0.0.1:1 cannot be served on")
     starting = asyncio.ensure_future(crew.supervisor.__aenter__())
-    await settle()
-    await crew.go_on(2.0)
     with pytest.raises(BindError, match=r"^AWSIDECAR_LISTEN_PORT: 127\.0\.0\.1:1 cannot be served on$"):
         await starting
     assert crew.processes[0].signals == ["SIGTERM"]
