@@ -10,11 +10,11 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2
 from tests.integration.stub.sidecar import POD_KEY, Client, Sidecar, refusal_of
-from tests.integration.stub_aws import Answer, StubAws, refused
+from tests.integration.stub_aws import Answer, StubAws, held, refused
 from tests.unit.bridge.nests import lists, maps, mixed
 
 from awsidecar.documents.v1.document_service_pb2_grpc import DocumentServiceStub
-from awsidecar.documents.v1.documents_pb2 import GetRequest, PutRequest, UpdateRequest
+from awsidecar.documents.v1.documents_pb2 import DeleteRequest, GetRequest, PutRequest, UpdateRequest
 from awsidecar.documents.v1.pages_pb2 import ScanRequest
 from awsidecar.errors.v1 import errors_pb2
 
@@ -136,3 +136,32 @@ async def test_write_whose_answer_cannot_be_read_may_have_happened(sidecar: Side
     refusal = await refusal_of(documents(sidecar).Put(request))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "AWS_UNREACHABLE")
     assert (refusal.metadata["cause"], refusal.metadata["ambiguous"]) == ("bad_response", "true")
+
+
+async def test_write_that_its_deadline_has_cut_may_have_happened(sidecar: Sidecar, aws: StubAws) -> None:
+    aws.on("PutItem", held())
+    request = PutRequest(table_name="users", item=struct({"id": "ann"}))
+    refusal = await refusal_of(documents(sidecar).Put(request, timeout=0.5))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_SPENT")
+    assert (refusal.metadata["attempts"], refusal.metadata["ambiguous"]) == ("1", "true")
+
+
+async def test_conflicts_are_retried_for_who_asks_as_in_the_typed_operations(
+    sidecar: Sidecar, aws: StubAws
+) -> None:
+    aws.on("DeleteItem", refused("TransactionConflictException", "in the way"), Answer({}))
+    request = DeleteRequest(table_name="users", key=struct({"id": "ann"}))
+    assert (await refusal_of(documents(sidecar).Delete(request))).reason == "TRANSACTION_CONFLICT_EXCEPTION"
+    aws.on("DeleteItem", refused("TransactionConflictException", "in the way"), Answer({}))
+    await documents(sidecar).Delete(request, metadata=[("x-awsidecar-retry-conflicts", "true")])
+
+
+async def test_stream_whose_caller_has_gone_ends_the_read_under_way(sidecar: Sidecar, aws: StubAws) -> None:
+    page = {"Items": [], "Count": 0, "ScannedCount": 3, "LastEvaluatedKey": {"id": {"S": "x"}}}
+    aws.on("Scan", Answer(page), held())
+    pages = documents(sidecar).Scan(ScanRequest(table_name="users"))
+    assert (await pages.read()).last_evaluated_key == struct({"id": "x"})
+    await aws.until(lambda: aws.count("Scan") == 2)
+    pages.cancel()
+    await aws.until(lambda: aws.abandoned == 1)
+    assert aws.count("Scan") == 2
