@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from awsidecar.operations import DYNAMODB, STREAMS
 from awsidecar.page_streams import AioPageStreams, PageStreams
+from awsidecar.waiters import AioWaiters, Waiters
 
 if TYPE_CHECKING:
     from awsidecar import shapes
     from awsidecar.calls import AioCalls, Calls
 
 
-class DynamoDb(PageStreams):
+class DynamoDb(PageStreams, Waiters):
     """DynamoDB, for threads."""
 
     def __init__(self, calls: Calls) -> None:
@@ -894,7 +895,7 @@ class DynamoDb(PageStreams):
         return reply
 
 
-class AioDynamoDb(AioPageStreams):
+class AioDynamoDb(AioPageStreams, AioWaiters):
     """DynamoDB, for asyncio."""
 
     def __init__(self, calls: AioCalls) -> None:
