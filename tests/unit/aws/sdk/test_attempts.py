@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.unit.aws.fakes import call, credentials
+from tests.unit.aws.http.peers import Session, serving
 from tests.unit.aws.stub import Answer, StubAws
 
 from awsidecar_server.aws.sdk.clients import ClientPool
@@ -55,3 +58,35 @@ async def test_write_that_never_left_has_not_happened() -> None:
         await Sender(pool, Telemetry()).send(asked, credentials("ANN"))
     await pool.aclose()
     assert (asked.progress.attempts, asked.progress.is_ambiguous) == (2, False)
+
+
+async def test_write_whose_connection_was_lost_may_have_happened() -> None:
+    async def script(session: Session) -> None:
+        await session.request()
+        session.reset()
+
+    asked = call("PutItem", TableName="films")
+    async with serving(script) as peer:
+        pool = ClientPool(AwsConfig(endpoint_url=peer.url, max_attempts=1), Telemetry())
+        with pytest.raises(AwsUnreachable):
+            await Sender(pool, Telemetry()).send(asked, credentials("ANN"))
+        await pool.aclose()
+    assert (asked.progress.attempts, asked.progress.is_ambiguous) == (1, True)
+
+
+async def test_answer_that_comes_byte_by_byte_without_end_times_out() -> None:
+    async def script(session: Session) -> None:
+        await session.request()
+        await session.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            await session.send(b"x")
+            await asyncio.sleep(0.01)
+
+    async with serving(script) as peer:
+        config = AwsConfig(endpoint_url=peer.url, max_attempts=1, attempt_timeout_seconds=0.2)
+        pool = ClientPool(config, Telemetry())
+        async with asyncio.timeout(10):
+            with pytest.raises(AwsUnreachable) as unreachable:
+                await Sender(pool, Telemetry()).send(call("ListTables"), credentials("ANN"))
+        await pool.aclose()
+    assert unreachable.value.metadata["cause"] == "timeout"
