@@ -256,6 +256,15 @@ class SessionExpired(Unauthenticated):
     """The session's own credentials have expired; open a new session."""
 
 
+class HistoryLost(OutOfRange):
+    """Changes that a watch has not given are no longer in the stream: read the table again."""
+
+    @property
+    def shard_id(self) -> str:
+        """Where they were."""
+        return self.refusal.metadata.get("shard_id", "")
+
+
 class TokenRejected(Unauthenticated):
     """The ID token was rejected."""
 

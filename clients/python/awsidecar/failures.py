@@ -148,6 +148,7 @@ _BY_REASON: dict[tuple[bool, str], type[SidecarError]] = {
     (True, "OVERLOADED"): exceptions.Overloaded,
     (True, "SESSION_NOT_FOUND"): exceptions.SessionNotFound,
     (True, "SESSION_EXPIRED"): exceptions.SessionExpired,
+    (True, "HISTORY_LOST"): exceptions.HistoryLost,
     (True, "TOKEN_REJECTED"): exceptions.TokenRejected,
 }
 

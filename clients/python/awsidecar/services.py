@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 from awsidecar.operations import DYNAMODB, STREAMS
 from awsidecar.page_streams import AioPageStreams, PageStreams
 from awsidecar.waiters import AioWaiters, Waiters
+from awsidecar.watches import AioWatches, Watches
 
 if TYPE_CHECKING:
     from awsidecar import shapes
     from awsidecar.calls import AioCalls, Calls
 
 
-class DynamoDb(PageStreams, Waiters):
+class DynamoDb(PageStreams, Waiters, Watches):
     """DynamoDB, for threads."""
 
     def __init__(self, calls: Calls) -> None:
@@ -895,7 +896,7 @@ class DynamoDb(PageStreams, Waiters):
         return reply
 
 
-class AioDynamoDb(AioPageStreams, AioWaiters):
+class AioDynamoDb(AioPageStreams, AioWaiters, AioWatches):
     """DynamoDB, for asyncio."""
 
     def __init__(self, calls: AioCalls) -> None:

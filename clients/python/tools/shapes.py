@@ -34,7 +34,7 @@ _SERVICES = (
     ("DynamoDbStreams", "DynamoDB Streams", "STREAMS", STREAMS),
 )
 # The classes with the methods of the sidecar's own RPCs, by service; those for asyncio have the same names after `Aio`.
-_OWN = {"DynamoDb": ("PageStreams", "Waiters"), "DynamoDbStreams": ()}
+_OWN = {"DynamoDb": ("PageStreams", "Waiters", "Watches"), "DynamoDbStreams": ()}
 _LINE_LENGTH = 116
 
 
@@ -235,6 +235,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from awsidecar.operations import DYNAMODB, STREAMS
 from awsidecar.page_streams import AioPageStreams, PageStreams
 from awsidecar.waiters import AioWaiters, Waiters
+from awsidecar.watches import AioWatches, Watches
 
 if TYPE_CHECKING:
     from awsidecar import shapes
