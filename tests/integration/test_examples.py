@@ -28,6 +28,7 @@ EXPECTED = {
         "ID token: Tier.COGNITO",
         "AWS credentials: Tier.SESSION",
     ],
+    "watching_a_table": ["INSERT order-1 new", "MODIFY order-1 paid", "again: ['paid', 'sent']"],
     "validating_credentials": ["credentials are good", "the other ones are not: "],
 }
 

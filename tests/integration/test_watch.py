@@ -1,0 +1,170 @@
+"""Watches on AWS's own emulator and on the embedded AWS: nothing is missed, whatever is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import pytest
+from tests.integration.conftest import Sidecar, error_info, start_sidecar, stop_sidecar
+from tests.integration.watch_under_cuts import run
+
+import awsidecar
+from awsidecar import aio, errors
+from awsidecar.dynamodb.v1.dynamodb_service_pb2_grpc import DynamoDbServiceStub
+from awsidecar.dynamodb.v1.watch_pb2 import WatchTableRequest
+
+
+async def test_every_change_comes_in_order_while_connections_are_cut(dynamodb_local: str) -> None:
+    figures = await run(dynamodb_local, 2000, 5)
+    assert figures.is_right, figures.lines()
+    assert figures.cuts == 5
+    assert figures.faults["cut_after"]
+
+
+@contextmanager
+def table(client: awsidecar.Client, name: str) -> Iterator[str]:
+    """A table with a stream, while entered."""
+    client.dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    try:
+        yield name
+    finally:
+        client.dynamodb.delete_table(TableName=name)
+
+
+@pytest.fixture(params=["sidecar_on_dynamodb_local", "sidecar"])
+def client(request: pytest.FixtureRequest) -> Iterator[awsidecar.Client]:
+    served: Sidecar = request.getfixturevalue(request.param)
+    with awsidecar.connect(served.target) as connected:
+        yield connected
+
+
+def put(client: awsidecar.Client, name: str, *keys: str) -> None:
+    for key in keys:
+        client.dynamodb.put_item(TableName=name, Item={"id": key})
+
+
+def take(watch: awsidecar.watches.Watch, count: int) -> list[Any]:
+    """The keys of so many changes."""
+    keys = []
+    for change in watch:
+        keys.append(change["dynamodb"]["Keys"]["id"])
+        if len(keys) == count:
+            break
+    return keys
+
+
+def test_latest_then_checkpoint_then_oldest(client: awsidecar.Client) -> None:
+    with table(client, "watched") as name:
+        put(client, name, "old")
+        watch = client.dynamodb.watch_table(name)
+        watch.begin()
+        begun = watch.checkpoint
+        put(client, name, "a", "b")
+        assert take(watch, 2) == ["a", "b"]
+        put(client, name, "c")
+        oldest = client.dynamodb.watch_table(name, start="TRIM_HORIZON")
+        assert take(oldest, 4) == ["old", "a", "b", "c"]
+        resumed = take(client.dynamodb.watch_table(name, checkpoint=begun), 3)
+        # Without AWS's AT_TIMESTAMP, what came some minutes before comes, too.
+        assert [key for key in resumed if key != "old"] == ["a", "b", "c"][: len(resumed) - ("old" in resumed)]
+
+
+def test_disabled_stream_is_given_to_its_end(client: awsidecar.Client) -> None:
+    with table(client, "disabled") as name:
+        watch = client.dynamodb.watch_table(name)
+        watch.begin()
+        put(client, name, "a", "b")
+        client.dynamodb.update_table(TableName=name, StreamSpecification={"StreamEnabled": False})
+        changes = iter(watch)
+        assert [next(changes)["dynamodb"]["Keys"]["id"] for _ in range(2)] == ["a", "b"]
+        with pytest.raises(errors.FailedPrecondition) as ended:
+            next(changes)
+        assert ended.value.reason == "STREAM_ENDED"
+        with pytest.raises(errors.FailedPrecondition) as refused:
+            client.dynamodb.watch_table(name).begin()
+        assert refused.value.reason == "STREAM_NOT_ENABLED"
+
+
+def test_checkpoint_of_another_table_is_refused(client: awsidecar.Client) -> None:
+    with table(client, "one-of-two") as one, table(client, "two-of-two") as other:
+        watch = client.dynamodb.watch_table(one)
+        watch.begin()
+        with pytest.raises(errors.InvalidRequest, match="checkpoint: is of another table"):
+            client.dynamodb.watch_table(other, checkpoint=watch.checkpoint).begin()
+
+
+def test_unknown_table_is_aws_s_own_refusal(client: awsidecar.Client) -> None:
+    with pytest.raises(errors.ResourceNotFoundException):
+        client.dynamodb.watch_table("no-such-table").begin()
+
+
+def test_watch_of_a_session_ends_with_it(sidecar_on_dynamodb_local: Sidecar) -> None:
+    with awsidecar.connect(sidecar_on_dynamodb_local.target) as anybody, table(anybody, "of-a-session") as name:
+        keys = awsidecar.AwsCredentials(access_key_id="AKIAWATCHER000000001", secret_access_key="any-will-do")
+        session = anybody.open_session(aws_credentials=keys)
+        watch = session.dynamodb.watch_table(name, heartbeat=1)
+        watch.begin()
+        session.close()
+        with pytest.raises(errors.SessionNotFound):
+            next(iter(watch))
+
+
+def test_drain_ends_a_watch_at_once_and_says_why(dynamodb_local: str, sidecar_on_dynamodb_local: Sidecar) -> None:
+    environment = {
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": dynamodb_local,
+        "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
+        "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
+    }
+    draining = start_sidecar([], environment)
+    with (
+        awsidecar.connect(sidecar_on_dynamodb_local.target) as other,
+        table(other, "drained") as name,
+        grpc.insecure_channel(draining.target) as channel,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        call = DynamoDbServiceStub(channel).WatchTable(WatchTableRequest(table_name=name))
+        assert next(iter(call)).checkpoint
+        began = time.monotonic()
+        ending = pool.submit(stop_sidecar, draining)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(iter(call))
+        assert error_info(ended.value).reason == "DRAINING"
+        assert ending.result() == 0
+        assert time.monotonic() - began < 10
+
+
+@pytest.fixture
+async def aio_client(sidecar_on_dynamodb_local: Sidecar) -> AsyncIterator[aio.Client]:
+    async with aio.connect(sidecar_on_dynamodb_local.target) as connected:
+        yield connected
+
+
+async def test_ten_watches_get_the_same(aio_client: aio.Client, sidecar_on_dynamodb_local: Sidecar) -> None:
+    with awsidecar.connect(sidecar_on_dynamodb_local.target) as plain, table(plain, "shared") as name:
+
+        async def changes() -> list[Any]:
+            found = []
+            async for change in aio_client.dynamodb.watch_table(name, start="TRIM_HORIZON"):
+                found.append(change["dynamodb"]["Keys"]["id"])
+                if len(found) == 100:
+                    break
+            return found
+
+        watching = [asyncio.create_task(changes()) for _ in range(10)]
+        keys = [f"key-{number}" for number in range(100)]
+        for key in keys:
+            await aio_client.dynamodb.put_item(TableName=name, Item={"id": key})
+        assert await asyncio.gather(*watching) == [keys] * 10
