@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from google.protobuf.message import Message
@@ -25,8 +26,11 @@ from awsidecar_server.dynamodb.batches.reads import Reads
 from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.batches.work import Means, Work
 from awsidecar_server.dynamodb.batches.writes import Writes
+from awsidecar_server.identity.credentials import Caller
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.operations import Scope
+
+_FIRST_REQUEST_SECONDS = 1.0
 
 _MakeWork = Callable[[Means, Scope], Work]
 
@@ -61,12 +65,26 @@ def _handler(
         return written
 
     async def handle(upload: Upload) -> Streamed:
-        caller = await gate.identify(upload.metadata)
+        caller = await identified(gate, upload)
         scope = Scope(caller, upload.region, upload.deadline)
         stream = BatchStream(make_work(means, scope), scope)
         return Streamed(_responses(stream, upload.messages, response_of), caller.tier.value)
 
     return Streaming(handle)
+
+
+async def identified(gate: Gate, upload: Upload) -> Caller:
+    """The caller. Who is refused is told so after the first request has come, or might have.
+
+    A client of `grpc.aio` does not learn how a call ended that ends while it writes.
+    """
+    try:
+        return await gate.identify(upload.metadata)
+    except errors.SidecarError:
+        with suppress(errors.SidecarError, StopAsyncIteration, TimeoutError):
+            async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
+                await anext(upload.messages)
+        raise
 
 
 async def _responses(

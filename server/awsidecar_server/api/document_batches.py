@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from awsidecar.documents.v1.batches_pb2 import BatchGetResponse, BatchWriteResponse
 from awsidecar.dynamodb.v1.failure_pb2 import Failure
-from awsidecar_server.api.batches import failure_of, fill
+from awsidecar_server.api.batches import failure_of, fill, identified
 from awsidecar_server.api.calls import Streamed, Streaming, Upload
 from awsidecar_server.contract import DOCUMENT_SERVICE
 from awsidecar_server.documents.batches import DocumentReads, DocumentWrites, fill_item, reports
@@ -38,7 +38,7 @@ def _handler(
     gate: Gate,
 ) -> Streaming:
     async def handle(upload: Upload) -> Streamed:
-        caller = await gate.identify(upload.metadata)
+        caller = await identified(gate, upload)
         scope = Scope(caller, upload.region, upload.deadline)
         work = make_work(means, scope)
         return Streamed(_responses(work, upload.messages, scope, partial(response_of, work)), caller.tier.value)

@@ -32,6 +32,11 @@ class Progress:
         """True when AWS may have carried out the call, and it is a write."""
         return self._was_ambiguous or (self._is_out and self._nature() is not Nature.READ)
 
+    @property
+    def was_ambiguous(self) -> bool:
+        """True when an attempt before the last one may have had an effect."""
+        return self._was_ambiguous
+
     def begin(self, nature: Callable[[], Nature]) -> None:
         """One more attempt; nothing of it has been sent yet."""
         self.attempts += 1

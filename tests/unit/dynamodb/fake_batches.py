@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
@@ -27,14 +27,15 @@ from awsidecar.dynamodb.v1.batch_streams_pb2 import (
     StreamedWrite,
 )
 from awsidecar.dynamodb.v1.tables_pb2 import DescribeTableRequest, DescribeTableResponse
+from awsidecar_server.aws.idempotency import nature_of
+from awsidecar_server.aws.progress import Progress
+from awsidecar_server.aws.retries import Failure, Stage
 from awsidecar_server.dynamodb.batches.entries import Outcome, Report
 from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.key_values import key_of
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
 from awsidecar_server.identity.credentials import ServiceAccountCaller
-from awsidecar_server.operations import Operations, Scope
-
-MessageT = TypeVar("MessageT", bound=Message)
+from awsidecar_server.operations import Operation, Operations, Performed, Scope
 
 SCOPE = Scope(ServiceAccountCaller(), "eu-central-1", None)
 KEY = ("pk",)
@@ -100,6 +101,27 @@ class FakeTiming:
 
 
 # Of a table, and the number of a batch.
+class FakeOperation:
+    """One operation, which notes how far a call has come."""
+
+    def __init__(self, aws: FakeDynamoDb, name: str) -> None:
+        self._aws = aws
+        self._name = name
+
+    async def perform(self, message: Message, scope: Scope, size: int) -> Performed:
+        progress = Progress()
+        progress.begin(lambda: nature_of(self._name, dict))
+        progress.sent()
+        try:
+            return Performed(await self._aws.answer(self._name, message), "REQ", 1, progress)
+        except (AwsRejected, AwsUnreachable) as failure:
+            is_open = Failure(Stage.UNANSWERED) if failure.ambiguous else Failure(Stage.UNSENT)
+            progress.failed(is_open)
+            raise
+        finally:
+            scope.progress.absorb(progress)
+
+
 Fault = Callable[[str, int], None]
 
 
@@ -120,6 +142,8 @@ class FakeDynamoDb(Operations):
         self.unprocessed: Callable[[int], int] = lambda size: 0
         self.is_bad: Callable[[Mapping[str, AttributeValue]], bool] = lambda item: "bad" in item
         self.denied: Callable[[Mapping[str, AttributeValue]], bool] = lambda item: "denied" in item
+        # What it calls unprocessed although nobody has asked for it.
+        self.strangers: list[WriteRequest] = []
         self.sizes: list[int] = []
         self.counts: Counter[str] = Counter()
         self.most_at_once = 0
@@ -130,17 +154,22 @@ class FakeDynamoDb(Operations):
         self.pause: Callable[[str], Awaitable[object]] = lambda table: asyncio.sleep(0)
         self._random = random.Random(7)
 
-    async def call(self, name: str, message: Message, scope: Scope, response_class: type[MessageT]) -> MessageT:
+    def __getitem__(self, name: str) -> Operation:
+        return FakeOperation(self, name)
+
+    async def answer(self, name: str, message: Message) -> Message:
+        """What an operation answers; raises what it refuses."""
         self.counts[name] += 1
         answer: Message
         if isinstance(message, DescribeTableRequest):
+            await asyncio.sleep(0)
             answer = self._described(message.table_name)
         elif isinstance(message, BatchWriteItemRequest):
             answer = await self._written(message)
         else:
             assert isinstance(message, BatchGetItemRequest)
             answer = await self._read(message)
-        return cast(MessageT, answer)
+        return answer
 
     def _described(self, table: str) -> DescribeTableResponse:
         if not self.is_described:
@@ -173,7 +202,7 @@ class FakeDynamoDb(Operations):
         finally:
             self.in_flight.subtract(keys)
         response = BatchWriteItemResponse()
-        for write in left:
+        for write in [*left, *self.strangers]:
             response.unprocessed_items[table].requests.append(write)
         if request.return_consumed_capacity:
             response.consumed_capacity.add(table_name=table, capacity_units=float(len(writes)))
@@ -217,6 +246,7 @@ class FakeDynamoDb(Operations):
         if None in keys:
             raise refusal(operation, "ValidationException", "The provided key element does not match the schema")
         if len(set(keys)) < len(keys):
+            self.counts["duplicates"] += 1
             raise refusal(operation, "ValidationException", "Provided list of item keys contains duplicates")
         if any(map(self.is_bad, elements)):
             raise refusal(operation, "ValidationException", "An item is bad")
@@ -253,7 +283,11 @@ async def requests_of(
         request: Any = BatchWriteStreamRequest(writes=part) if is_write else BatchGetStreamRequest(gets=part)
         if options and not start:
             for name, value in options.items():
-                setattr(request.options, name, value)
+                if name == "tables":
+                    for table, how in value.items():
+                        request.options.tables[table].CopyFrom(how)
+                else:
+                    setattr(request.options, name, value)
         yield request
         await asyncio.sleep(0)
 

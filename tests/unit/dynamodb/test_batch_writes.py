@@ -23,6 +23,7 @@ from tests.unit.dynamodb.fake_batches import (
     told,
 )
 
+from awsidecar.dynamodb.v1.batch_pb2 import WriteRequest
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
 from awsidecar_server.dynamodb.batches.entries import Outcome
 from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD, BatchStream
@@ -66,6 +67,20 @@ async def test_any_number_is_written_in_batches_of_25() -> None:
     assert aws.counts["DescribeTable"] == 1
 
 
+async def test_a_stream_has_no_end_of_its_own() -> None:
+    aws = FakeDynamoDb()
+    outcomes = await outcomes_of(aws, (put(pk=str(number), v=number) for number in range(3 * MOST_UNTOLD)))
+    assert kinds(outcomes) == ["done"] * 3 * MOST_UNTOLD
+
+
+async def test_nothing_is_done_when_aws_calls_unprocessed_what_nobody_has_sent() -> None:
+    aws = FakeDynamoDb()
+    aws.strangers = [WriteRequest(put_request=put(pk="stranger").put)]
+    outcomes = await outcomes_of(aws, [put(pk="1", v=1)])
+    assert kinds(outcomes) == ["failure"]
+    assert aws.counts["BatchWriteItem"] > 5
+
+
 async def test_several_batches_are_in_flight_at_once() -> None:
     aws = FakeDynamoDb()
     await told(stream_of(aws), requests_of((put(pk=str(number), v=number) for number in range(1000)), 1000))
@@ -91,10 +106,14 @@ async def test_numbers_are_one_key_however_they_are_written() -> None:
 async def test_a_table_by_its_name_and_by_its_arn_is_one_table() -> None:
     arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
     aws = FakeDynamoDb({"T": ("pk",), arn: ("pk",)})
-    sent: list[str] = []
-    aws.before = lambda table, number: sent.append(table)
+
+    async def pause(table: str) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    aws.pause = pause
     assert kinds(await outcomes_of(aws, [put("T", pk="1", v=1), put(arn, pk="1", v=2)])) == ["done"] * 2
-    assert sent == ["T", arn]
+    assert aws.most_at_once == 1
 
 
 async def test_unprocessed_writes_are_sent_again_until_they_are_done() -> None:
@@ -195,6 +214,20 @@ async def test_what_stays_unknown_says_so() -> None:
     assert aws.counts["BatchWriteItem"] == 5
 
 
+async def test_what_was_unknown_once_stays_so_when_it_is_left_unprocessed_afterwards() -> None:
+    aws = FakeDynamoDb()
+
+    def loses_the_first(table: str, number: int) -> None:
+        if number == 1:
+            raise lost()
+
+    aws.after = loses_the_first
+    aws.unprocessed = lambda size: size if aws.counts["BatchWriteItem"] > 1 else 0
+    (outcome,) = await outcomes_of(aws, [put(pk="1", v=1)])
+    assert isinstance(outcome.result.failure, LimitReached)
+    assert outcome.result.is_ambiguous
+
+
 async def test_without_a_deadline_throttling_comes_to_an_end() -> None:
     aws, timing = FakeDynamoDb(), FakeTiming()
     aws.unprocessed = lambda size: size
@@ -224,6 +257,54 @@ async def test_a_little_before_the_deadline_all_are_told_of() -> None:
     assert {outcome.index for outcome in outcomes if outcome.result.is_ambiguous} == {1}
     assert timing.now() == 9.5
     assert [report.is_deadline_spent for report in reports] == [False] * (len(reports) - 1) + [True]
+
+
+async def test_when_time_is_up_all_is_told_of_that_the_caller_still_sends() -> None:
+    """It learns from the first of these words that it may stop."""
+    aws, timing = FakeDynamoDb(), FakeTiming()
+    aws.pause = lambda table: asyncio.Event().wait()
+    told_of = asyncio.Event()
+
+    async def requests() -> AsyncIterator[Message]:
+        yield BatchWriteStreamRequest(writes=[put(pk="1", v=1)])
+        await told_of.wait()
+        yield BatchWriteStreamRequest(writes=[put(pk="2", v=1), StreamedWrite(table_name="T")])
+
+    outcomes: list[Outcome] = []
+    async for report in stream_of(aws, timing, deadline=1.0).reports(requests()):
+        assert report.is_deadline_spent
+        outcomes += report.outcomes
+        told_of.set()
+    assert kinds(outcomes) == ["failure", "not_attempted", "failure"]
+    assert timing.now() == 0.9
+
+
+async def test_when_time_is_up_a_caller_without_writes_is_told_too() -> None:
+    told_of = asyncio.Event()
+
+    async def requests() -> AsyncIterator[Message]:
+        await told_of.wait()
+        for request in list[Message]():
+            yield request
+
+    reports = stream_of(FakeDynamoDb(), deadline=1.0).reports(requests())
+    assert (await anext(reports)).is_deadline_spent
+    told_of.set()
+    assert [report async for report in reports] == []
+
+
+async def test_a_key_that_nobody_tells_holds_nothing_up_when_time_is_up() -> None:
+    aws = FakeDynamoDb()
+    keys = TableKeys(aws)
+
+    async def never(table: str, scope: Scope) -> None:
+        await asyncio.Event().wait()
+
+    keys.of = never  # type: ignore[method-assign]
+    scope = Scope(SCOPE.caller, SCOPE.region, 10.0)
+    stream = BatchStream(Writes(Means(aws, keys), scope), scope, FakeTiming())
+    outcomes, _ = await told(stream, requests_of([put(pk="1", v=1)]))
+    assert kinds(outcomes) == ["not_attempted"]
 
 
 async def test_in_order_the_outcomes_are_those_of_the_writes_one_by_one() -> None:
@@ -398,6 +479,7 @@ async def test_whatever_aws_does_each_write_is_told_of_once_and_the_table_is_wha
         item = aws.tables[table].get(names)
         assert ("gone" if item is None else item["v"].n) in values
     assert sum(map(len, aws.tables.values())) <= len(possible)
+    assert not aws.counts["duplicates"]
     _assert_in_order(aws)
 
 

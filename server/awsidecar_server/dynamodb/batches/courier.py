@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+from awsidecar_server.aws.progress import Progress
 from awsidecar_server.dynamodb.batches.entries import Answer, Entry, Failure, Outcome, Result
 from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan, Table
 from awsidecar_server.dynamodb.batches.refusals import Meaning, meaning_of
 from awsidecar_server.dynamodb.batches.timing import Timing, pause_seconds
 from awsidecar_server.dynamodb.batches.work import Work
-from awsidecar_server.errors import AwsRejected, AwsUnreachable, LimitReached, SidecarError
+from awsidecar_server.errors import AwsRejected, LimitReached, SidecarError
 from awsidecar_server.operations import Scope
 
 # Calls with an entry that fail other than by throttling, each of them after the attempts that every call has.
@@ -46,24 +50,20 @@ class Courier:
 
     async def _settled(self, table: Table, group: list[Entry]) -> bool:
         """Sends a group once; False when it is to be sent in halves."""
-        before = table.fruitless
+        before, scope = table.fruitless, replace(self._scope, progress=Progress())
         for entry in group:
             entry.attempts += 1
-            entry.is_in_flight = True
+            entry.failure = None
         try:
-            answer = await self._work.send(table.name, table.key_names, group, self._scope)
+            answer = await self._work.send(table.name, table.key_names, group, scope)
         except (AwsRejected, SidecarError) as failure:
-            self._landed(group)
+            _note_ambiguity(group, scope.progress.is_ambiguous)
             return self._refused(table, group, failure, before)
-        self._landed(group)
+        except asyncio.CancelledError:
+            _note_ambiguity(group, scope.progress.is_ambiguous)
+            raise
         self._answered(table, answer, before)
         return True
-
-    @staticmethod
-    def _landed(group: list[Entry]) -> None:
-        """Not so when the call is cancelled: then nobody knows."""
-        for entry in group:
-            entry.is_in_flight = False
 
     def _answered(self, table: Table, answer: Answer, before: int) -> None:
         table.denied = 0
@@ -74,6 +74,7 @@ class Courier:
             table.fruitless = 0
         else:
             _note_fruitless(table, before)
+        _note_ambiguity(answer.left, answer.is_ambiguous)
         for entry in answer.left:
             entry.failure = _unprocessed(entry.attempts)
         if answer.left:
@@ -81,10 +82,8 @@ class Courier:
 
     def _refused(self, table: Table, group: list[Entry], failure: Failure, before: int) -> bool:
         self._work.refused(table.name, failure)
-        ambiguous = isinstance(failure, AwsRejected | AwsUnreachable) and failure.ambiguous
         for entry in group:
             entry.failure = failure
-            entry.is_ambiguous = entry.is_ambiguous or ambiguous
         meaning = meaning_of(failure)
         if meaning is Meaning.THROTTLED or meaning is Meaning.PASSING:
             _note_fruitless(table, before)
@@ -121,6 +120,11 @@ class Courier:
         self._plan.finish(entry)
         for index in (entry.index, *entry.also):
             self._outbox.put(Outcome(index, result))
+
+
+def _note_ambiguity(entries: list[Entry], is_ambiguous: bool) -> None:
+    for entry in entries:
+        entry.is_ambiguous = entry.is_ambiguous or is_ambiguous
 
 
 def _note_fruitless(table: Table, before: int) -> None:

@@ -33,10 +33,9 @@ class Entry:
     tokens: tuple[Hashable, ...] = field(repr=False)
     # How often it was sent.
     attempts: int = 0
-    is_in_flight: bool = False
     # Whether AWS may have done it in an attempt whose answer was none.
     is_ambiguous: bool = False
-    # How many calls with it have failed, other than by throttling, and how the last failed.
+    # How many calls with it have failed, other than by throttling; and how the last one ended, if it has.
     failures: int = 0
     failure: Failure | None = field(default=None, repr=False)
     # Reads that are answered with this one.
@@ -79,6 +78,8 @@ class Answer:
     # What AWS left unprocessed.
     left: list[Entry]
     capacity: list[ConsumedCapacity]
+    # Whether an attempt before the one that was answered may have had an effect.
+    is_ambiguous: bool = False
 
 
 @dataclass(slots=True)

@@ -144,6 +144,12 @@ class Plan:
             table = self.tables[name] = Table(name)
         return table
 
+    def clear(self) -> None:
+        """Forgets all entries; none may be in flight."""
+        self._entries.clear()
+        self.tables.clear()
+        self.bytes = 0
+
     def add(self, entry: Entry) -> None:
         """Takes in an entry."""
         place = self._ordering.enter(entry)
@@ -151,7 +157,7 @@ class Plan:
             return
         self._entries[entry] = None
         self.bytes += entry.size
-        self.tables[entry.table].unfinished += 1
+        self.table(entry.table).unfinished += 1
         if place is Place.READY:
             self._make_ready(entry)
 

@@ -26,7 +26,6 @@ class Reads:
     most_entries = 100
     # Each answer may have 16 MB.
     most_in_flight = 4
-    changes_data = False
 
     def __init__(self, means: Means, scope: Scope) -> None:
         self._means = means

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -14,6 +15,7 @@ from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
 from awsidecar_server.dynamodb.batches.work import Asked, Work
+from awsidecar_server.dynamodb.table_keys import KeyNames
 from awsidecar_server.errors import DeadlineSpent
 from awsidecar_server.operations import Scope
 
@@ -38,10 +40,11 @@ class BatchStream:
         self._reports_at = reports_at(self._timing.now(), scope.deadline)
         self._plan = Plan(work.ordering(), work.most_entries, _MOST_PARTIAL)
         self._outbox = Outbox()
-        # The elements of the last request, and how many of them are taken in; and of all requests.
-        self._inbox: Sequence[Message] = ()
-        self._taken = 0
+        # Elements that are taken in, of all requests.
         self._count = 0
+        # Whether the work has ended because time was up, and whether the caller knows.
+        self._is_over = False
+        self._is_over_told = False
         # Set by whoever changes what the stream could go on with.
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -56,18 +59,21 @@ class BatchStream:
     async def reports(self, requests: AsyncIterator[Message]) -> AsyncGenerator[Report, None]:
         """What became of the elements, each of which is told of once.
 
-        Nothing new is begun while the caller does not take what is told. A little before the deadline the work ends,
-        and the rest is told. What is wrong with a request is raised when all before it has been told of.
+        Nothing new is begun while the caller does not take what is told. A little before the deadline the work ends;
+        what is not done then, and what is still read, is told of as such, until the caller sends no more. What is wrong
+        with a request is raised when all before it has been told of.
         """
         self._reading = asyncio.create_task(self._read(requests))
         self._reading.add_done_callback(lambda _: self._changed.set())
         try:
-            while not self._is_time_up():
+            while True:
                 self._changed.clear()
                 if self._defect is not None:
                     raise self._defect
+                if self._is_time_up():
+                    await self._end_work()
                 self._carry_out()
-                report = self._outbox.take()
+                report = self._next_report()
                 if report is not None:
                     yield report
                     self._room.set()
@@ -76,11 +82,8 @@ class BatchStream:
                     return
                 else:
                     await self._timing.wait(self._changed, self._next_moment())
-            await self._stop()
-            for report in self._last_reports():
-                yield report
         finally:
-            await self._stop()
+            await _stop({self._reading, *self._carrying})
 
     # --- in ---
 
@@ -91,10 +94,9 @@ class BatchStream:
             if is_first:
                 self._outbox.in_order = self._work.in_order
             is_first = False
-            self._inbox, self._taken = elements, 0
-            while self._taken < len(elements):
-                await self._take_in(self._work.asked(self._taken, elements[self._taken]))
-                if self._taken % _AT_A_TIME == 0:
+            for number, element in enumerate(elements):
+                await self._take_in(self._work.asked(number, element))
+                if number % _AT_A_TIME == _AT_A_TIME - 1:
                     await self._when_there_is_room()
             await self._when_there_is_room()
 
@@ -106,18 +108,30 @@ class BatchStream:
             await self._room.wait()
 
     async def _take_in(self, asked: Asked) -> None:
-        """Puts the next of the inbox where it belongs."""
-        index = self._count
-        if asked.refusal is not None:
-            self._outbox.put(Outcome(index, Result("failure", failure=asked.refusal)))
-        else:
+        """Puts an element where it belongs."""
+        if asked.refusal is None and not self._is_over:
             table = self._plan.table(asked.table)
             if not table.unfinished:
-                self._changed.set()
-                table.key_names = await self._work.key_names(asked.table)
-            self._plan.add(self._work.entry(index, asked, table.key_names))
+                table.key_names = await self._key_names(asked.table)
+            if not self._is_over:
+                self._plan.add(self._work.entry(self._count, asked, table.key_names))
+                self._count += 1
+                return
+        result = NOT_ATTEMPTED if asked.refusal is None else Result("failure", failure=asked.refusal)
+        self._outbox.put(Outcome(self._count, result))
         self._count += 1
-        self._taken += 1
+
+    async def _key_names(self, table: str) -> KeyNames | None:
+        """Those that the table has as far as it is known before time is up."""
+        self._changed.set()
+        answered = asyncio.Event()
+        asking = asyncio.create_task(self._work.key_names(table))
+        asking.add_done_callback(lambda _: answered.set())
+        try:
+            await self._timing.wait(answered, self._reports_at)
+            return asking.result() if asking.done() else None
+        finally:
+            await _stop({asking})
 
     # --- work ---
 
@@ -145,41 +159,45 @@ class BatchStream:
         return self._reading.done() and not self._plan
 
     def _is_time_up(self) -> bool:
-        return self._reports_at is not None and self._timing.now() >= self._reports_at
+        return not self._is_over and self._reports_at is not None and self._timing.now() >= self._reports_at
 
     def _next_moment(self) -> float | None:
         """When there is something to do even if nothing happens."""
+        if self._is_over:
+            return None
         moments = (self._reports_at, self._plan.resumes_at(self._timing.now()))
         return min((moment for moment in moments if moment is not None), default=None)
 
-    async def _stop(self) -> None:
-        """Ends the reading, and the calls in flight."""
-        assert self._reading is not None
-        tasks = [self._reading, *self._carrying]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    # --- out ---
-
-    def _last_reports(self) -> list[Report]:
-        """All that is not told when time is up."""
+    async def _end_work(self) -> None:
+        """Stops the calls in flight, and gives an outcome to all that has none."""
+        self._is_over = True
+        await _stop(self._carrying)
         for entry in self._plan.unfinished():
             result = self._at_the_end(entry)
             for index in (entry.index, *entry.also):
                 self._outbox.put(Outcome(index, result))
-        for number in range(len(self._inbox) - self._taken):
-            self._outbox.put(Outcome(self._count + number, NOT_ATTEMPTED))
-        reports: list[Report] = []
-        while (report := self._outbox.take()) is not None:
-            reports.append(report)
-        reports = reports or [Report()]
-        reports[-1].is_deadline_spent = True
-        return reports
+        self._plan.clear()
+        self._room.set()
+
+    # --- out ---
+
+    def _next_report(self) -> Report | None:
+        report = self._outbox.take()
+        if self._is_over and (report is not None or not self._is_over_told):
+            self._is_over_told = True
+            report = report or Report()
+            report.is_deadline_spent = True
+        return report
 
     def _at_the_end(self, entry: Entry) -> Result:
         if not entry.attempts:
             return NOT_ATTEMPTED
-        is_open = self._work.changes_data and (entry.is_in_flight or entry.is_ambiguous)
-        failure = None if entry.is_in_flight else entry.failure
-        return Result("failure", failure=failure or DeadlineSpent(), is_ambiguous=is_open)
+        return Result("failure", failure=entry.failure or DeadlineSpent(), is_ambiguous=entry.is_ambiguous)
+
+
+async def _stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks, and returns when they have ended."""
+    stopped = list(tasks)
+    for task in stopped:
+        task.cancel()
+    await asyncio.gather(*stopped, return_exceptions=True)

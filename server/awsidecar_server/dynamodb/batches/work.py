@@ -41,8 +41,6 @@ class Work(Protocol):
     # As many as AWS takes in a batch, and as many batches as are in flight at once.
     most_entries: int
     most_in_flight: int
-    # Whether an attempt without an answer may have changed something.
-    changes_data: bool
     # Whether the outcomes are told in order; known after the first request.
     in_order: bool
 

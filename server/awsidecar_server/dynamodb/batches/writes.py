@@ -33,7 +33,6 @@ class Writes:
     # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
     most_entries = 25
     most_in_flight = 8
-    changes_data = True
 
     def __init__(self, means: Means, scope: Scope) -> None:
         self._means = means
@@ -89,11 +88,12 @@ class Writes:
                 requests.add().put_request.CopyFrom(entry.message)
             elif isinstance(entry.message, DeleteRequest):
                 requests.add().delete_request.CopyFrom(entry.message)
-        reply = await self._means.operations.call("BatchWriteItem", request, scope, BatchWriteItemResponse)
+        done = await self._means.operations["BatchWriteItem"].perform(request, scope, request.ByteSize())
+        reply = done.read(BatchWriteItemResponse)
         unprocessed = [one for listed in reply.unprocessed_items.values() for one in listed.requests]
         left = _left(entries, unprocessed, key_names)
-        done = [(entry, DONE) for entry in entries if entry not in left]
-        return Answer(done, left, list(reply.consumed_capacity))
+        results = [(entry, DONE) for entry in entries if entry not in left]
+        return Answer(results, left, list(reply.consumed_capacity), done.progress.was_ambiguous)
 
     def refused(self, table: str, failure: Failure) -> None:
         if speaks_of_another_key(failure):
