@@ -82,6 +82,10 @@ differential: $(DEV) $(EMBEDDED) ## Compare CASES=20000 requests through the sid
 bench: $(BENCH) ## Measure the sidecar beside the AWS SDKs (BENCH_ARGS=--quick: the bars only)
 	.venv-bench/bin/python -m benchmarks $(BENCH_ARGS)
 
+.PHONY: batches
+batches: $(DEV) ## Write 100,000 items on DynamoDB Local while it fails at random (ARGS="--items 3000")
+	PYTHONPATH=.:server:clients/python $(VENV)/bin/python -m tests.integration.batches_under_faults $(ARGS)
+
 .PHONY: contract
 contract: $(CONTRACT) ## Compare the contract with the newest AWS service models
 	echo "==> contract"

@@ -9,6 +9,8 @@ import pytest
 from tests.integration.batches_under_faults import run
 from tests.integration.conftest import Sidecar, details_of
 
+import awsidecar
+from awsidecar import aio, errors
 from awsidecar.dynamodb.v1 import batch_streams_pb2, tables_pb2
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 from awsidecar.dynamodb.v1.batch_pb2 import DeleteRequest, KeysAndAttributes, PutRequest
@@ -129,3 +131,39 @@ def test_late_options_end_the_stream_after_the_outcomes(dynamodb: DynamoDbServic
     with pytest.raises(grpc.RpcError) as refused:
         next(call)
     assert details_of(refused.value).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+def test_the_python_client_writes_and_reads_any_number(
+    dynamodb: DynamoDbServiceStub, sidecar_on_dynamodb_local: Sidecar
+) -> None:
+    with awsidecar.connect(sidecar_on_dynamodb_local.target) as client:
+        with client.dynamodb.batch_writer(TABLE) as batch:
+            for number in range(5000):
+                batch.put_item(Item={"pk": f"client-{number}", "number": number})
+            batch.delete_item(Key={"pk": "client-7"})
+        assert batch.done == 5001
+        keys = ({"pk": f"client-{number}"} for number in range(5001))
+        found = list(client.dynamodb.batch_get(TableName=TABLE, Keys=keys, ConsistentRead=True))
+        assert [item and item["number"] for item in found] == [*range(7), None, *range(8, 5000), None]
+        with pytest.raises(errors.BatchFailed) as failed:
+            _write_two(client, {"pk": "fine"}, {"pk": ""})
+    assert [one.item for one in failed.value.failures] == [{"pk": ""}]
+    assert isinstance(failed.value.failures[0].error, errors.ValidationException)
+
+
+def _write_two(client: awsidecar.Client, one: dict[str, str], other: dict[str, str]) -> None:
+    with client.dynamodb.batch_writer(TABLE) as batch:
+        batch.put_item(Item=one)
+        batch.put_item(Item=other)
+
+
+async def test_the_python_client_does_so_for_asyncio(
+    dynamodb: DynamoDbServiceStub, sidecar_on_dynamodb_local: Sidecar
+) -> None:
+    async with aio.connect(sidecar_on_dynamodb_local.target) as client:
+        async with client.dynamodb.batch_writer(TABLE) as batch:
+            for number in range(3000):
+                await batch.put_item(Item={"pk": f"aio-{number}", "number": number})
+        keys = [{"pk": f"aio-{number}"} for number in range(3000)]
+        found = [item async for item in client.dynamodb.batch_get(TableName=TABLE, Keys=keys)]
+        assert [item and item["number"] for item in found] == [*range(3000)]

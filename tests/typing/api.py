@@ -76,6 +76,25 @@ async def aio_page_streams(client: aio.Client) -> None:
         assert_type(item, dict[str, Any])
 
 
+def batches(client: awsidecar.Client) -> None:
+    with client.dynamodb.batch_writer("users", timeout=60) as batch:
+        batch.put_item(Item={"id": "1", "age": 3})
+        batch.delete_item(Key={"id": "2"}, TableName="orders")
+        batch.put_item(Item={"id": "1"}, ConditionExpression="x")  # type: ignore[call-arg]
+        assert_type(batch.done, int)
+    for item in client.dynamodb.batch_get(
+        TableName="users", Keys=({"id": n} for n in range(3)), ConsistentRead=True
+    ):
+        assert_type(item, dict[str, Any] | None)
+
+
+async def aio_batches(client: aio.Client) -> None:
+    async with client.dynamodb.batch_writer() as batch:
+        await batch.put_item(Item={"id": "1"}, TableName="users")
+    async for item in client.dynamodb.batch_get(TableName="users", Keys=[{"id": "1"}]):
+        assert_type(item, dict[str, Any] | None)
+
+
 def mistakes(client: awsidecar.Client) -> None:
     client.dynamodb.get_item(TableName="users")  # type: ignore[call-arg]
     client.dynamodb.get_item(Tablename="users", Key={"id": "1"})  # type: ignore[call-arg]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from awsidecar import aio, errors, shapes
+    from awsidecar.batch_progress import FailedWrite
     from awsidecar.client import Client, SessionClient, connect
     from awsidecar.errors import SidecarError
     from awsidecar.identity import AwsCredentials, Caller, Tier, Validity
@@ -20,6 +21,7 @@ __all__ = [
     "AwsCredentials",
     "Caller",
     "Client",
+    "FailedWrite",
     "SegmentPosition",
     "SessionClient",
     "SidecarError",
@@ -36,6 +38,7 @@ _MODULES = {
     "AwsCredentials": "awsidecar.identity",
     "Caller": "awsidecar.identity",
     "Client": "awsidecar.client",
+    "FailedWrite": "awsidecar.batch_progress",
     "SegmentPosition": "awsidecar.page_progress",
     "SessionClient": "awsidecar.client",
     "SidecarError": "awsidecar.exceptions",

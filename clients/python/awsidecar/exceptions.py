@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from awsidecar.refusal import CancellationReason, FieldViolation, Refusal, ThrottlingReason
+
+if TYPE_CHECKING:
+    from awsidecar.batch_progress import FailedWrite
 
 
 class SidecarError(Exception):
@@ -272,3 +275,15 @@ class TokenRejected(Unauthenticated):
     def cause(self) -> str:
         """Why: `expired`, `wrong_audience`, `bad_signature` and others."""
         return self.refusal.metadata.get("cause", "")
+
+
+class BatchFailed(SidecarError):
+    """Some writes of a batch were not done, or it is not known whether they were; all others were."""
+
+    def __init__(self, first: SidecarError | None, failures: tuple[FailedWrite, ...], done: int) -> None:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if first is None else first.code
+        told = "time was up" if first is None else str(first)
+        message = f"{len(failures)} of {len(failures) + done} writes were not done; the first: {told}"
+        super().__init__(Refusal(code, message, operation="BatchWriteStream"))
+        self.failures = failures
+        self.done = done

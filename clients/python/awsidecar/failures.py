@@ -18,6 +18,7 @@ from awsidecar.values import plain_attributes
 _DETAILS_KEY = "grpc-status-details-bin"
 _REQUEST_ID_KEY = "x-amzn-requestid"
 _SIDECAR_DOMAIN = "awsidecar"
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def failure_of(error: grpc.RpcError, operation: str) -> SidecarError:
@@ -32,6 +33,21 @@ def failure_of(error: grpc.RpcError, operation: str) -> SidecarError:
             operation=operation,
             **{"request_id": str(trailers.get(_REQUEST_ID_KEY, "")), **_facts(trailers.get(_DETAILS_KEY))},
         )
+    )
+
+
+def failure_of_part(part: Any, operation: str) -> SidecarError:
+    """Returns the exception for a `Failure`, of one part of a call that goes on."""
+    code = _CODES.get(part.code, grpc.StatusCode.UNKNOWN)
+    # Its fields have the numbers of a status.
+    facts = _facts(part.SerializeToString())
+    return exception_of(Refusal(code=code, message=part.message, operation=operation, **facts))
+
+
+def out_of_time(operation: str) -> SidecarError:
+    """Returns the exception for a part of a call that was not attempted, because time was up."""
+    return exception_of(
+        Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "time was up before it was sent to AWS", operation)
     )
 
 

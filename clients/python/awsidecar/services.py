@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
+from awsidecar.batches import AioBatchStreams, BatchStreams
 from awsidecar.operations import DYNAMODB, STREAMS
 from awsidecar.page_streams import AioPageStreams, PageStreams
 from awsidecar.waiters import AioWaiters, Waiters
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from awsidecar.calls import AioCalls, Calls
 
 
-class DynamoDb(PageStreams, Waiters, Watches):
+class DynamoDb(BatchStreams, PageStreams, Waiters, Watches):
     """DynamoDB, for threads."""
 
     def __init__(self, calls: Calls) -> None:
@@ -896,7 +897,7 @@ class DynamoDb(PageStreams, Waiters, Watches):
         return reply
 
 
-class AioDynamoDb(AioPageStreams, AioWaiters, AioWatches):
+class AioDynamoDb(AioBatchStreams, AioPageStreams, AioWaiters, AioWatches):
     """DynamoDB, for asyncio."""
 
     def __init__(self, calls: AioCalls) -> None:

@@ -34,7 +34,7 @@ _SERVICES = (
     ("DynamoDbStreams", "DynamoDB Streams", "STREAMS", STREAMS),
 )
 # The classes with the methods of the sidecar's own RPCs, by service; those for asyncio have the same names after `Aio`.
-_OWN = {"DynamoDb": ("PageStreams", "Waiters", "Watches"), "DynamoDbStreams": ()}
+_OWN = {"DynamoDb": ("BatchStreams", "PageStreams", "Waiters", "Watches"), "DynamoDbStreams": ()}
 _LINE_LENGTH = 116
 
 
@@ -232,6 +232,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
+from awsidecar.batches import AioBatchStreams, BatchStreams
 from awsidecar.operations import DYNAMODB, STREAMS
 from awsidecar.page_streams import AioPageStreams, PageStreams
 from awsidecar.waiters import AioWaiters, Waiters

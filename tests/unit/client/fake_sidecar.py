@@ -46,6 +46,8 @@ class FakeSidecar:
     """
 
     answers: dict[str, deque[Answer]] = field(default_factory=dict)
+    # What a method answers that takes a stream, from the requests as they come.
+    exchanges: dict[str, Callable[[Iterator[Any]], Iterator[Message | Refused]]] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
     address: str = "127.0.0.1:0"
     target: str = ""
@@ -76,6 +78,8 @@ class FakeSidecar:
         self._server.stop(None).wait()
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        if method.takes_stream:
+            return self._exchange_handler(method)
         if method.gives_stream:
             return self._stream_handler(method)
 
@@ -114,6 +118,27 @@ class FakeSidecar:
             request_deserializer=method.request_class.FromString,
             response_serializer=method.response_class.SerializeToString,
         )
+
+    def _exchange_handler(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        def serve(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Message]:
+            exchange = self.exchanges[method.name]
+            for one in exchange(self._noted(method, requests, context)):
+                if isinstance(one, Refused):
+                    _refuse(context, one)
+                else:
+                    yield one
+
+        return grpc.stream_stream_rpc_method_handler(
+            serve,
+            request_deserializer=method.request_class.FromString,
+            response_serializer=method.response_class.SerializeToString,
+        )
+
+    def _noted(self, method: Method, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        metadata = {key: str(value) for key, value in context.invocation_metadata()}
+        for message in requests:
+            self.received.append(Received(method.name, message, metadata, context.time_remaining()))
+            yield message
 
     def _answer(self, method: Method, message: Any, context: grpc.ServicerContext) -> Answer | None:
         metadata = {key: str(value) for key, value in context.invocation_metadata()}

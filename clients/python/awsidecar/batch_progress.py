@@ -1,0 +1,229 @@
+"""How far a stream of writes or reads has come: what was sent, what became of it, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc import StatusCode
+
+from awsidecar.dynamodb.v1.batch_pb2 import DeleteRequest, KeysAndAttributes, PutRequest
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, BatchWriteStreamRequest
+from awsidecar.exceptions import BatchFailed, SidecarError
+from awsidecar.failures import failure_of_part, out_of_time
+from awsidecar.messages import converter
+from awsidecar.operations import OWN
+from awsidecar.values import Fault, Value, fill_attributes, plain_attributes
+
+WRITE_STREAM, GET_STREAM = OWN["BatchWriteStream"], OWN["BatchGetStream"]
+
+# Elements of one request: enough to be cheap, and few enough to be under way soon.
+_REQUEST_ELEMENTS = 100
+_REQUEST_BYTES = 1024 * 1024
+# Elements without an outcome, and what they take. Fewer than the sidecar reads ahead, so that it never waits for us
+# while we wait for it.
+_MOST_OPEN = 2000
+_MOST_OPEN_BYTES = 8 * 1024 * 1024
+
+# A stream that breaks with another code has done nothing of what it has not told.
+_LEAVING_OPEN = frozenset(
+    {
+        StatusCode.CANCELLED,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.INTERNAL,
+        StatusCode.UNAVAILABLE,
+        StatusCode.UNKNOWN,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedWrite:
+    """A write of a batch that was not done, or of which that is not known."""
+
+    # Its number among the writes of the batch, from 0.
+    index: int
+    table_name: str
+    # What was to be put; None for a deletion.
+    item: Mapping[str, Value] | None = field(repr=False)
+    # What was to be deleted; None for a put.
+    key: Mapping[str, Value] | None = field(repr=False)
+    # None: it was never sent to AWS, because time was up.
+    error: SidecarError | None
+    # Whether AWS may have done it all the same.
+    ambiguous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A write without an outcome."""
+
+    table_name: str
+    item: Mapping[str, Value] | None
+    key: Mapping[str, Value] | None
+    size: int
+
+
+class WriteProgress:
+    """What a batch writer has sent, and what it was told of it."""
+
+    def __init__(self, table_name: str | None) -> None:
+        self._table_name = table_name
+        self._count = 0
+        self._open: dict[int, _Open] = {}
+        self._open_bytes = 0
+        self._failed: list[FailedWrite] = []
+        self._request = BatchWriteStreamRequest()
+        self._request_bytes = 0
+        # Writes that AWS has done.
+        self.done = 0
+        # Whether time is up, so that nothing more is done.
+        self.is_over = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether outcomes are to be taken before more is sent."""
+        return len(self._open) >= _MOST_OPEN or self._open_bytes >= _MOST_OPEN_BYTES
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the request is worth sending."""
+        return len(self._request.writes) >= _REQUEST_ELEMENTS or self._request_bytes >= _REQUEST_BYTES
+
+    @property
+    def has_open(self) -> bool:
+        return bool(self._open)
+
+    def put(self, item: Mapping[str, Value], table_name: str | None) -> None:
+        """Adds a put to the request; raises TypeError or ValueError naming what is wrong with it."""
+        message = PutRequest()
+        _fill(PutRequest, message, "Item", item)
+        write = self._request.writes.add(table_name=self._named(table_name), put=message)
+        self._note(_Open(write.table_name, item, None, message.ByteSize()))
+
+    def delete(self, key: Mapping[str, Value], table_name: str | None) -> None:
+        """Adds a deletion to the request, likewise."""
+        message = DeleteRequest()
+        _fill(DeleteRequest, message, "Key", key)
+        write = self._request.writes.add(table_name=self._named(table_name), delete=message)
+        self._note(_Open(write.table_name, None, key, message.ByteSize()))
+
+    def request(self) -> BatchWriteStreamRequest | None:
+        """What is to be sent; None when there is nothing."""
+        request, self._request, self._request_bytes = self._request, BatchWriteStreamRequest(), 0
+        return request if request.writes else None
+
+    def note(self, response: Any) -> None:
+        """Takes note of the outcomes in a response."""
+        self.is_over = self.is_over or response.deadline_spent
+        for outcome in response.outcomes:
+            write = self._open.pop(outcome.index)
+            self._open_bytes -= write.size
+            kind = outcome.WhichOneof("result")
+            if kind == "done":
+                self.done += 1
+                continue
+            error = failure_of_part(outcome.failure, WRITE_STREAM.name) if kind == "failure" else None
+            self._fail(outcome.index, write, error, ambiguous=outcome.failure.ambiguous)
+
+    def check(self, broken: SidecarError | None = None) -> None:
+        """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
+        for index, write in self._open.items():
+            self._fail(index, write, broken, ambiguous=broken is not None and broken.code in _LEAVING_OPEN)
+        self._open.clear()
+        failed = tuple(sorted(self._failed, key=lambda one: one.index))
+        if failed:
+            first = next((one.error for one in failed if one.error is not None), None)
+            raise BatchFailed(first, failed, self.done) from broken
+
+    def _fail(self, index: int, write: _Open, error: SidecarError | None, *, ambiguous: bool) -> None:
+        self._failed.append(FailedWrite(index, write.table_name, write.item, write.key, error, ambiguous))
+
+    def _named(self, table_name: str | None) -> str:
+        found = table_name or self._table_name
+        if not found:
+            raise TypeError("TableName: the batch has none, so each write must have one")
+        return found
+
+    def _note(self, write: _Open) -> None:
+        self._open[self._count] = write
+        self._count += 1
+        self._open_bytes += write.size
+        self._request_bytes += write.size
+
+
+class ReadProgress:
+    """What `batch_get` has asked for, and what it is still to be told of."""
+
+    def __init__(self, table_name: str, how: Mapping[str, object]) -> None:
+        self._table_name = table_name
+        self._request = BatchGetStreamRequest()
+        self._request.options.in_order = True
+        if how:
+            _fill_how(self._request.options.tables[table_name], how)
+        self._open = 0
+        self._count = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._open >= _MOST_OPEN
+
+    @property
+    def is_due(self) -> bool:
+        return len(self._request.gets) >= _REQUEST_ELEMENTS
+
+    @property
+    def has_open(self) -> bool:
+        return self._open > 0
+
+    def get(self, key: Mapping[str, Value]) -> None:
+        """Adds a key to the request; raises TypeError or ValueError naming what is wrong with it."""
+        get = self._request.gets.add(table_name=self._table_name)
+        try:
+            fill_attributes(get.key, _mapping(key))
+        except Fault as fault:
+            raise fault.at(self._count).at("Keys").error() from fault
+        self._open += 1
+        self._count += 1
+
+    def request(self) -> BatchGetStreamRequest | None:
+        """What is to be sent; None when there is nothing."""
+        request, self._request = self._request, BatchGetStreamRequest()
+        return request if request.gets else None
+
+    def items(self, response: Any) -> Iterator[dict[str, Any] | None]:
+        """The items of a response, None for those that are not there; raises what failed.
+
+        A response that is None ends the stream: what is still open was not attempted.
+        """
+        if response is None:
+            raise out_of_time(GET_STREAM.name)
+        for outcome in response.outcomes:
+            kind = outcome.WhichOneof("result")
+            if kind == "failure":
+                raise failure_of_part(outcome.failure, GET_STREAM.name)
+            if kind == "not_attempted":
+                raise out_of_time(GET_STREAM.name)
+            self._open -= 1
+            yield plain_attributes(outcome.item.attributes) if kind == "item" else None
+
+
+def _mapping(value: object) -> Mapping[object, object]:
+    if not isinstance(value, Mapping):
+        raise Fault(TypeError, f"must be a mapping, not {type(value).__name__}")
+    return value
+
+
+def _fill(message_class: Any, message: Any, member: str, attributes: Mapping[str, Value]) -> None:
+    try:
+        converter(message_class.DESCRIPTOR).fill(message, {member: attributes})
+    except Fault as fault:
+        raise fault.error() from fault
+
+
+def _fill_how(target: Any, how: Mapping[str, object]) -> None:
+    try:
+        converter(KeysAndAttributes.DESCRIPTOR).fill(target, how)
+    except Fault as fault:
+        raise fault.error() from fault

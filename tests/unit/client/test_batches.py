@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+import awsidecar
+from awsidecar import aio, errors
+from awsidecar.dynamodb.v1 import batch_streams_pb2 as pb
+from awsidecar.dynamodb.v1.failure_pb2 import Failure
+from awsidecar.values import plain_attributes
+
+from .fake_sidecar import FakeSidecar, Refused, details_of
+
+AWAY = Refused(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+NOBODY = Refused(grpc.StatusCode.UNAUTHENTICATED, "who?", details_of("SESSION_NOT_FOUND", "awsidecar"))
+THROTTLED = Failure(code=8, message="slow down")
+THROTTLED.MergeFromString(details_of("PROVISIONED_THROUGHPUT_EXCEEDED_EXCEPTION", "dynamodb.amazonaws.com"))
+THROTTLED.code, THROTTLED.message = 8, "slow down"
+
+Exchange = Callable[[Iterator[Any]], Iterator[Message | Refused]]
+
+
+def writes_done(failures: dict[int, Failure | None] | None = None, most: int | None = None) -> Exchange:
+    """Tells of each write that it is done, but for some; after so many, that time is up."""
+
+    def serve(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        index = 0
+        for request in requests:
+            response = pb.BatchWriteStreamResponse()
+            for _ in request.writes:
+                response.deadline_spent = most is not None and index >= most
+                outcome = response.outcomes.add(index=index)
+                if response.deadline_spent:
+                    outcome.not_attempted.SetInParent()
+                elif index not in (failures or {}):
+                    outcome.done.SetInParent()
+                elif (failure := (failures or {})[index]) is not None:
+                    outcome.failure.CopyFrom(failure)
+                else:
+                    outcome.not_attempted.SetInParent()
+                index += 1
+            yield response
+
+    return serve
+
+
+def items_of(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+    """Answers each read with an item that has its key, but not those whose key is negative."""
+    index = 0
+    for request in requests:
+        response = pb.BatchGetStreamResponse()
+        for get in request.gets:
+            outcome = response.outcomes.add(index=index)
+            number = int(get.key["id"].n)
+            if number < -1:
+                outcome.failure.CopyFrom(THROTTLED)
+            elif number < 0:
+                outcome.not_found.SetInParent()
+            else:
+                outcome.item.attributes["id"].n = str(number)
+            index += 1
+        yield response
+
+
+def run(sidecar: FakeSidecar, way: str, script: list[tuple[str, dict[str, Any]]], **options: Any) -> int:
+    """Performs the calls of a script in a batch writer of either client; returns how many writes are done."""
+    if way == "threads":
+        with awsidecar.connect(sidecar.target) as client, client.dynamodb.batch_writer(**options) as batch:
+            for method, parameters in script:
+                getattr(batch, method)(**parameters)
+        return batch.done
+
+    async def main() -> int:
+        async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer(**options) as batch:
+            for method, parameters in script:
+                await getattr(batch, method)(**parameters)
+        return batch.done
+
+    return asyncio.run(main())
+
+
+def read(sidecar: FakeSidecar, way: str, **parameters: Any) -> list[Any]:
+    if way == "threads":
+        with awsidecar.connect(sidecar.target) as client:
+            return list(client.dynamodb.batch_get(**parameters))
+
+    async def main() -> list[Any]:
+        async with aio.connect(sidecar.target) as client:
+            return [item async for item in client.dynamodb.batch_get(**parameters)]
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def puts(count: int) -> list[tuple[str, dict[str, Any]]]:
+    return [("put_item", {"Item": {"id": number}}) for number in range(count)]
+
+
+def test_any_number_of_writes_is_sent_in_order_and_told_of(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    assert run(sidecar, way, puts(5230), table_name="users") == 5230
+    sent = [write for received in sidecar.received for write in received.message.writes]
+    assert [plain_attributes(write.put.item) for write in sent] == [{"id": number} for number in range(5230)]
+    assert {write.table_name for write in sent} == {"users"}
+    assert max(len(received.message.writes) for received in sidecar.received) == 100
+
+
+def test_a_write_may_name_its_own_table(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    script: list[tuple[str, dict[str, Any]]] = [
+        ("put_item", {"Item": {"id": "1"}, "TableName": "orders"}),
+        ("delete_item", {"Key": {"id": "2"}}),
+        ("flush", {}),
+        ("delete_item", {"Key": {"id": "3"}}),
+    ]
+    assert run(sidecar, way, script, table_name="users") == 3
+    first, second = (received.message for received in sidecar.received)
+    assert [write.table_name for write in first.writes] == ["orders", "users"]
+    assert plain_attributes(second.writes[0].delete.key) == {"id": "3"}
+
+
+def test_leaving_the_block_tells_of_each_write_that_was_not_done(sidecar: FakeSidecar, way: str) -> None:
+    unknown = Failure(code=14, message="lost", ambiguous=True)
+    sidecar.exchanges["BatchWriteStream"] = writes_done({1: THROTTLED, 3: None, 4: unknown})
+    script = [*puts(4), ("delete_item", {"Key": {"id": 4}}), *puts(1)]
+    with pytest.raises(errors.BatchFailed, match="3 of 6 writes") as caught:
+        run(sidecar, way, script, table_name="users")
+    failed = caught.value.failures
+    assert [(one.index, one.table_name, one.item, one.key) for one in failed] == [
+        (1, "users", {"id": 1}, None),
+        (3, "users", {"id": 3}, None),
+        (4, "users", None, {"id": 4}),
+    ]
+    assert isinstance(failed[0].error, errors.ProvisionedThroughputExceededException)
+    assert failed[1].error is None
+    assert [one.ambiguous for one in failed] == [False, False, True]
+    assert caught.value.done == 3
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_when_time_is_up_no_more_is_sent_and_the_rest_was_not_attempted(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done(most=150)
+    with pytest.raises(errors.BatchFailed) as caught:
+        run(sidecar, way, puts(9000), table_name="users")
+    failed = [one.index for one in caught.value.failures]
+    assert failed == list(range(150, 150 + len(failed)))
+    assert len(failed) < 2500
+    assert {(one.error, one.ambiguous) for one in caught.value.failures} == {(None, False)}
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(("end", "ambiguous"), [(AWAY, True), (NOBODY, False)])
+def test_a_stream_that_breaks_leaves_open_what_was_not_told(
+    sidecar: FakeSidecar, way: str, end: Refused, ambiguous: bool
+) -> None:
+    def breaks(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        yield from writes_done()(iter([next(requests)]))
+        yield end
+
+    sidecar.exchanges["BatchWriteStream"] = breaks
+    with pytest.raises(errors.BatchFailed) as caught:
+        run(sidecar, way, puts(250), table_name="users")
+    failed, done = caught.value.failures, caught.value.done
+    assert [one.index for one in failed] == list(range(done, 250))
+    codes = {one.error.code for one in failed if one.error is not None}
+    if codes == {grpc.StatusCode.INTERNAL} and way == "asyncio":
+        # A write met the end of the call: then gRPC for asyncio does not tell how it ended, nor what it had told.
+        assert all(one.ambiguous for one in failed)
+    else:
+        assert (codes, done) == ({end.code}, 100)
+        assert {one.ambiguous for one in failed} == {ambiguous}
+
+
+def test_an_exception_in_the_block_ends_the_stream_and_is_raised(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    script = [*puts(3), ("put_item", {"Item": {"id": object()}})]
+    with pytest.raises(TypeError, match=r"Item\.id"):
+        run(sidecar, way, script, table_name="users")
+    assert not sidecar.received
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "complaint"),
+    [
+        ("put_item", {"Item": {"id": 1}}, "TableName"),
+        ("put_item", {"Item": {"id": 1}, "TableName": "t", "ConditionExpression": "x"}, "ConditionExpression"),
+        ("put_item", {"Key": {"id": 1}, "TableName": "t"}, "Key"),
+        ("delete_item", {"TableName": "t"}, "Key: is missing"),
+        ("put_item", {"Item": 1, "TableName": "t"}, "Item: must be a mapping"),
+    ],
+)
+def test_mistakes_are_told_at_once(
+    sidecar: FakeSidecar, way: str, method: str, parameters: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(complaint)):
+        run(sidecar, way, [(method, parameters)])
+
+
+def test_items_come_in_the_order_of_the_keys(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchGetStream"] = items_of
+    keys = [{"id": number if number % 7 else -1} for number in range(4321)]
+    found = read(sidecar, way, TableName="users", Keys=keys, ConsistentRead=True, ProjectionExpression="id")
+    assert found == [{"id": number} if number % 7 else None for number in range(4321)]
+    options = sidecar.received[0].message.options
+    assert options.in_order
+    assert (options.tables["users"].consistent_read, options.tables["users"].projection_expression) == (True, "id")
+    assert not sidecar.received[1].message.HasField("options")
+
+
+def test_a_failed_read_is_raised_when_it_is_its_turn(sidecar: FakeSidecar) -> None:
+    sidecar.exchanges["BatchGetStream"] = items_of
+    with awsidecar.connect(sidecar.target) as client:
+        items = client.dynamodb.batch_get(TableName="users", Keys=[{"id": 1}, {"id": -2}, {"id": 3}])
+        assert next(items) == {"id": 1}
+        with pytest.raises(errors.ProvisionedThroughputExceededException):
+            next(items)
+
+
+def test_reads_that_were_not_answered_are_a_deadline_that_passed(sidecar: FakeSidecar, way: str) -> None:
+    def none(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        for _ in requests:
+            yield pb.BatchGetStreamResponse(deadline_spent=True)
+
+    sidecar.exchanges["BatchGetStream"] = none
+    with pytest.raises(errors.DeadlineExceeded):
+        read(sidecar, way, TableName="users", Keys=[{"id": 1}])
+
+
+def test_no_keys_are_no_items(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchGetStream"] = items_of
+    assert read(sidecar, way, TableName="users", Keys=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"TableName": "t"}, "Keys: is missing"),
+        ({"TableName": "t", "Keys": [], "Consistent": True}, "Consistent"),
+        ({"TableName": "t", "Keys": [{"id": 1}, {"id": object()}]}, "Keys[1].id"),
+        ({"TableName": "t", "Keys": [1]}, "Keys[0]: must be a mapping"),
+    ],
+)
+def test_mistakes_in_reads_are_told(
+    sidecar: FakeSidecar, way: str, parameters: dict[str, Any], complaint: str
+) -> None:
+    sidecar.exchanges["BatchGetStream"] = items_of
+    with pytest.raises(TypeError, match=re.escape(complaint)):
+        read(sidecar, way, **parameters)
+
+
+async def test_keys_may_come_one_by_one(sidecar: FakeSidecar) -> None:
+    sidecar.exchanges["BatchGetStream"] = items_of
+
+    async def keys() -> AsyncIterator[dict[str, int]]:
+        for number in range(3):
+            yield {"id": number}
+
+    async with aio.connect(sidecar.target) as client:
+        found = [item async for item in client.dynamodb.batch_get(TableName="t", Keys=keys())]
+    assert found == [{"id": 0}, {"id": 1}, {"id": 2}]
