@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -13,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import grpc
 import pytest
 from tests.integration.conftest import Sidecar, start_sidecar, stop_sidecar
-from tests.integration.fault_proxy import Faults, proxied
 
 import awsidecar
-from awsidecar import aio, errors
+from awsidecar import errors
 
 _ON_LOCAL = {
     "AWS_REGION": "us-east-1",
@@ -82,6 +81,29 @@ def test_cancelled_transaction_has_a_reason_for_each_action_and_the_old_item_whe
     assert "Item" not in client.dynamodb.get_item(TableName=table, Key={"id": "free"})
 
 
+def test_condition_of_a_delete_in_a_transaction_counts(client: awsidecar.Client) -> None:
+    table = new_table(client)
+    client.dynamodb.put_item(TableName=table, Item={"id": "kept", "version": 2})
+    delete: Any = {
+        "TableName": table,
+        "Key": {"id": "kept"},
+        "ConditionExpression": "version = :old",
+        "ExpressionAttributeValues": {":old": 1},
+    }
+    with pytest.raises(errors.TransactionCanceledException) as canceled:
+        client.dynamodb.transact_write_items(TransactItems=[*increment(table), {"Delete": delete}])
+    assert canceled.value.code is grpc.StatusCode.ABORTED
+    assert [reason.code for reason in canceled.value.reasons] == ["None", "ConditionalCheckFailed"]
+    assert count_of(client, table) == {}
+
+
+def test_two_actions_on_one_item_are_refused_and_neither_is_dropped(client: awsidecar.Client) -> None:
+    table = new_table(client)
+    with pytest.raises(errors.ValidationException):
+        client.dynamodb.transact_write_items(TransactItems=[*increment(table), *increment(table)])
+    assert count_of(client, table) == {}
+
+
 def test_transaction_sent_twice_with_one_token_is_applied_once(client: awsidecar.Client) -> None:
     table, token = new_table(client), str(uuid.uuid4())
     for _ in range(2):
@@ -108,24 +130,6 @@ def test_token_of_a_cancelled_transaction_is_good_for_another_try(client: awside
     client.dynamodb.delete_item(TableName=table, Key={"id": "taken"})
     client.dynamodb.transact_write_items(TransactItems=actions, ClientRequestToken=token)
     assert count_of(client, table) == {"id": "counter", "n": 1}
-
-
-async def test_each_transaction_is_applied_once_though_answers_are_lost(dynamodb_local: str) -> None:
-    often = Faults(throttled=0.05, failed_before=0.1, failed_after=0.15, cut_after=0.15)
-    async with proxied(dynamodb_local, often, seed=7, operations=["TransactWriteItems"]) as proxy:
-        environment = {**_ON_LOCAL, "AWS_ENDPOINT_URL": proxy.url, "AWSIDECAR_AWS_MAX_ATTEMPTS": "10"}
-        running = await asyncio.to_thread(start_sidecar, [], environment)
-        try:
-            with awsidecar.connect(running.target) as client:
-                table = await asyncio.to_thread(new_table, client)
-            async with aio.connect(running.target, timeout=60) as client:
-                transact = client.dynamodb.transact_write_items
-                await asyncio.gather(*(transact(TransactItems=increment(table)) for _ in range(40)))
-                found = await client.dynamodb.get_item(TableName=table, Key={"id": "counter"}, ConsistentRead=True)
-        finally:
-            await asyncio.to_thread(stop_sidecar, running)
-    assert found["Item"] == {"id": "counter", "n": 40}
-    assert proxy.counts["failed_after"] + proxy.counts["cut_after"] >= 5
 
 
 class Relay:
