@@ -86,6 +86,10 @@ bench: $(BENCH) ## Measure the sidecar beside the AWS SDKs (BENCH_ARGS=--quick: 
 batches: $(DEV) ## Write 100,000 items on DynamoDB Local while it fails at random (ARGS="--items 3000")
 	PYTHONPATH=.:server:clients/python $(VENV)/bin/python -m tests.integration.batches_under_faults $(ARGS)
 
+.PHONY: long-scan
+long-scan: $(BENCH) ## Scan a million items for a slow reader, and past a sidecar that is killed (ARGS="--items 20000")
+	.venv-bench/bin/python -m benchmarks.long_scan $(ARGS)
+
 .PHONY: contract
 contract: $(CONTRACT) ## Compare the contract with the newest AWS service models
 	echo "==> contract"

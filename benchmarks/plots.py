@@ -52,6 +52,38 @@ def draw(found: dict[str, Any], directory: Path) -> None:
         _save(_bars(found["bars"]), directory / "bars.svg")
 
 
+def draw_long_scan(found: dict[str, Any], file: Path) -> None:
+    """Draws the memory of the sidecar during the scans of `benchmarks.long_scan`."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    with mpl.rc_context(_STYLE):
+        for axes, name in zip(figure.subplots(2, 1), ("slow", "killed"), strict=True):
+            _long_scan(axes, found[name])
+        figure.suptitle("ScanStream of a large table: memory of the sidecar, and what the reader has")
+        _save(figure, file)
+
+
+def _long_scan(axes: Axes, scan: dict[str, Any]) -> None:
+    times, rss, items = zip(*scan["samples"], strict=True)
+    axes.plot(times, rss, color=_COLOURS[SIDECAR])
+    axes.axhline(scan["idle_rss"], color=_COLOURS[SIDECAR], linewidth=1, linestyle=":")
+    axes.set_ylim(0, max(rss) * 1.6)
+    axes.set_ylabel("MiB resident", color=_COLOURS[SIDECAR])
+    axes.set_xlabel("seconds")
+    beside = axes.twinx()
+    beside.plot(times, [count / 1e6 for count in items], color=_COLOURS[AIOBOTO3])
+    beside.set_ylim(0, None)
+    beside.set_ylabel("million items read", color=_COLOURS[AIOBOTO3])
+    beside.grid(visible=False)
+    if scan["stopped"]:
+        axes.axvspan(*scan["stopped"], color="#eef1f4")
+        axes.text(scan["stopped"][0], max(rss) * 1.45, " the reader stops", fontsize=8)
+        axes.set_title("A slow reader; dotted: before its first call", fontsize=10)
+    if scan["killed_at"] is not None:
+        axes.axvline(scan["killed_at"], color="#c8553d", linewidth=1, linestyle="--")
+        axes.text(scan["killed_at"], max(rss) * 1.45, " SIGKILL, another one a second later", fontsize=8)
+        axes.set_title("As fast as it goes, and killed half-way", fontsize=10)
+
+
 def _save(figure: Figure, file: Path) -> None:
     figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
     # Matplotlib ends lines with blanks.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,14 @@ from benchmarks.paths import ACCESS_KEY_ID, CONNECTIONS, REGION, SECRET_ACCESS_K
 ROOT = Path(__file__).parents[1]
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody serves on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 class Failed(Exception):
@@ -96,7 +105,7 @@ class ClientProcess:
 class Sidecar:
     """A sidecar process, from exec to the line in its log that says where it serves."""
 
-    def __init__(self, target: Target, lane: str, closing: ExitStack) -> None:
+    def __init__(self, target: Target, lane: str, closing: ExitStack, *, port: int = 0) -> None:
         self._log: list[str] = []
         self._serving = threading.Event()
         self.grpc = ""
@@ -111,7 +120,7 @@ class Sidecar:
                 AWS_ENDPOINT_URL=target.endpoint,
                 AWSIDECAR_AWS_LANE=lane,
                 AWSIDECAR_AWS_POOL_SIZE=str(CONNECTIONS),
-                AWSIDECAR_LISTEN_PORT="0",
+                AWSIDECAR_LISTEN_PORT=str(port),
                 AWSIDECAR_ADMIN_PORT="0",
                 AWSIDECAR_SHUTDOWN_GRACE_SECONDS="2",
                 **more,
@@ -130,6 +139,11 @@ class Sidecar:
     @property
     def process_id(self) -> int:
         return self._process.pid
+
+    def kill(self) -> None:
+        """Ends it as the kernel does when memory is short."""
+        self._process.kill()
+        self._process.wait()
 
     def _read(self) -> None:
         assert self._process.stderr is not None

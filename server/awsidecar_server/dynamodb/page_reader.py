@@ -7,12 +7,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from google.protobuf.message import Message
-
 from awsidecar.dynamodb.v1.attribute_value_pb2 import Key
 from awsidecar.dynamodb.v1.partiql_pb2 import ExecuteStatementRequest, ExecuteStatementResponse
 from awsidecar.dynamodb.v1.query_pb2 import QueryRequest, QueryResponse, ScanRequest, ScanResponse
 from awsidecar_server.bridge import wire
+from awsidecar_server.bridge.outlines import outline_of
 from awsidecar_server.operations import Operations, Scope
 
 # Who calls now: asked for every page, so that a session that has ended gets no more of them.
@@ -48,7 +47,8 @@ class Paging:
     """What the operations with pages do differently."""
 
     operation: str
-    response_class: type[Message]
+    # Reads an answer without its items, which nobody here looks into.
+    outline: Any
     # Makes the request start at a position.
     begin: Callable[[Any, Position], None]
     # Of an answer: items that passed the filter, items that were read to find them (None: AWS does not say), and where
@@ -62,7 +62,7 @@ def _begin_at_key(request: QueryRequest | ScanRequest, position: Position) -> No
         request.exclusive_start_key[name].CopyFrom(value)
 
 
-def _facts_of_keys(answer: QueryResponse | ScanResponse) -> tuple[int, int | None, Position | None]:
+def _facts_of_keys(answer: Any) -> tuple[int, int | None, Position | None]:
     end = None
     if answer.last_evaluated_key.attributes:
         end = Key()
@@ -74,13 +74,15 @@ def _begin_at_token(request: ExecuteStatementRequest, position: Position) -> Non
     request.next_token = position
 
 
-def _facts_of_token(answer: ExecuteStatementResponse) -> tuple[int, int | None, Position | None]:
+def _facts_of_token(answer: Any) -> tuple[int, int | None, Position | None]:
     return len(answer.items), None, answer.next_token or None
 
 
-QUERY = Paging("Query", QueryResponse, _begin_at_key, _facts_of_keys)
-SCAN = Paging("Scan", ScanResponse, _begin_at_key, _facts_of_keys)
-STATEMENT = Paging("ExecuteStatement", ExecuteStatementResponse, _begin_at_token, _facts_of_token)
+QUERY = Paging("Query", outline_of(QueryResponse.DESCRIPTOR), _begin_at_key, _facts_of_keys)
+SCAN = Paging("Scan", outline_of(ScanResponse.DESCRIPTOR), _begin_at_key, _facts_of_keys)
+STATEMENT = Paging(
+    "ExecuteStatement", outline_of(ExecuteStatementResponse.DESCRIPTOR), _begin_at_token, _facts_of_token
+)
 
 
 class PageReader:
@@ -126,11 +128,11 @@ class PageReader:
     async def _read(self) -> Page:
         request = self._request
         done = await self._operation.perform(request, await self._scoping(), request.ByteSize())
-        message = done.message
-        response = _PAGE(message if isinstance(message, bytes) else message.SerializeToString())
+        answer = done.message if isinstance(done.message, bytes) else done.message.SerializeToString()
+        response = _PAGE(answer)
         if self._segment:
             response += _SEGMENT + wire.varint(self._segment)
-        return Page(response, *self._paging.facts(done.read(self._paging.response_class)))
+        return Page(response, *self._paging.facts(self._paging.outline.FromString(answer)))
 
     def _past(self, page: Page) -> Page:
         if page.end is not None:

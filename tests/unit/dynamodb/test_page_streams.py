@@ -236,6 +236,13 @@ async def test_segments_take_turns() -> None:
     assert order[:30] == [0, 1, 2] * 10
 
 
+async def test_segments_share_the_limit_evenly() -> None:
+    """One that took all of it would leave the others waiting."""
+    table = FakeTable([rows([True] * 30, segment * 100) for segment in range(4)], page_rows=100)
+    responses = await scanned(table, segments=4, item_limit=8)
+    assert [(one.segment, one.page.count) for one in responses] == [(0, 2), (1, 2), (2, 2), (3, 2)]
+
+
 async def test_slow_segment_does_not_hold_up_the_others() -> None:
     table = FakeTable([rows([True] * 5, segment * 100) for segment in range(2)])
     released = asyncio.Event()
