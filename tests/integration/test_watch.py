@@ -110,6 +110,13 @@ def test_unknown_table_is_aws_s_own_refusal(client: awsidecar.Client) -> None:
         client.dynamodb.watch_table("no-such-table").begin()
 
 
+def test_watch_is_the_callers_own_to_be_allowed(sidecar: Sidecar) -> None:
+    with awsidecar.connect(sidecar.target) as service, table(service, "not-for-users") as name:
+        user = service.with_token(sidecar.token())
+        with pytest.raises(errors.AccessDeniedException):
+            user.dynamodb.watch_table(name).begin()
+
+
 def test_watch_of_a_session_ends_with_it(sidecar_on_dynamodb_local: Sidecar) -> None:
     with awsidecar.connect(sidecar_on_dynamodb_local.target) as anybody, table(anybody, "of-a-session") as name:
         keys = awsidecar.AwsCredentials(access_key_id="AKIAWATCHER000000001", secret_access_key="any-will-do")

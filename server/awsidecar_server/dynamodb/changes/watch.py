@@ -57,6 +57,8 @@ class Watch:
         self._shards: dict[str, ShardReading] = {}
         self._room = asyncio.Semaphore(_MOST_PAGES)
         self._seeking = asyncio.Event()
+        # The end of the heartbeat's interval, on the event loop's clock, and whether a checkpoint was sent in it.
+        self._due, self._told = 0.0, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._gap_since: float | None = None
         # Whether a parent that does not come to be listed is taken for one that the stream no longer keeps.
@@ -111,33 +113,47 @@ class Watch:
         self._adopts_orphans = True
 
     async def _changes(self) -> AsyncGenerator[WatchTableResponse, None]:
-        loop, interval = asyncio.get_running_loop(), self._order.heartbeat_seconds
-        due, told = loop.time() + interval, False
+        self._begin_interval()
         while True:
-            try:
-                async with asyncio.timeout_at(due):
-                    found = await self._found.get()
-            except TimeoutError:
-                await self._verify()
-                if not told:
-                    yield self._heartbeat()
-                due, told = loop.time() + interval, False
-                continue
-            if isinstance(found, BaseException):
-                raise found
-            if isinstance(found, Listing):
-                self._listing_found = False
-                self._learn(found)
-                continue
-            try:
-                for message in self._sent(found):
-                    told = told or bool(message.checkpoint)
-                    yield message
-            finally:
-                self._room.release()
-            if loop.time() >= due:
-                await self._verify()
-                due, told = loop.time() + interval, False
+            read = await self._next()
+            if read is not None:
+                try:
+                    for message in self._sent(read):
+                        self._told = self._told or bool(message.checkpoint)
+                        yield message
+                        if await self._is_silent():
+                            yield self._heartbeat()
+                finally:
+                    self._room.release()
+            elif await self._is_silent():
+                yield self._heartbeat()
+
+    async def _next(self) -> _Read | None:
+        """What a shard has brought; None when nothing has in this interval, or something else is done."""
+        try:
+            async with asyncio.timeout_at(self._due):
+                found = await self._found.get()
+        except TimeoutError:
+            return None
+        if isinstance(found, BaseException):
+            raise found
+        if isinstance(found, Listing):
+            self._listing_found = False
+            self._learn(found)
+            return None
+        return found
+
+    async def _is_silent(self) -> bool:
+        """At the end of an interval, whether it has brought no checkpoint; and then the session must still be there."""
+        if asyncio.get_running_loop().time() < self._due:
+            return False
+        await self._verify()
+        was_told = self._told
+        self._begin_interval()
+        return not was_told
+
+    def _begin_interval(self) -> None:
+        self._due, self._told = asyncio.get_running_loop().time() + self._order.heartbeat_seconds, False
 
     def _sent(self, read: _Read) -> Iterator[WatchTableResponse]:
         """The messages of a page. Each notes first how far it goes, so that its checkpoint says it."""

@@ -360,6 +360,47 @@ def test_hundreds_of_shards_are_listed_page_by_page_and_all_read() -> None:
     on(streams, scene)
 
 
+def test_busy_stream_of_many_shards_gives_checkpoints_in_time_all_the_same() -> None:
+    streams = FakeStreams()
+    for number in range(70):
+        streams.add(f"shard-{number}")
+
+    async def scene(service: Service) -> None:
+        async with service.watch(heartbeat=5) as watching:
+            writing = asyncio.create_task(write_every_second(streams, *streams.shards))
+            brought = await watching.during(60)
+            writing.cancel()
+            checkpoints = [message for message in brought if message.checkpoint]
+            assert len(brought) > 1000
+            assert 10 <= len(checkpoints) <= 12
+            seen = sum(len(one.records) for one in brought[: brought.index(checkpoints[-1])])
+            async with service.watch(checkpoint=checkpoints[-1].checkpoint) as resumed:
+                rest = sum(len(shard.records) for shard in streams.shards.values()) - seen
+                assert len(await resumed.until(rest)) == rest
+
+    on(streams, scene)
+
+
+def test_slow_client_gets_no_more_of_a_page_when_its_session_has_ended(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        ends = False
+
+        async def verify() -> None:
+            if ends:
+                raise Unauthenticated("closed", reason="SESSION_NOT_FOUND")
+
+        for value in range(5):
+            streams.write("one", "a", value)
+        async with service.watch(position="TRIM_HORIZON", verify=verify, max_records=1) as watching:
+            assert await watching.until(2) == ["a/0", "a/1"]
+            ends = True
+            await asyncio.sleep(11)
+            with pytest.raises(Unauthenticated):
+                await watching.next()
+
+    on(streams, scene)
+
+
 def test_heartbeats_come_while_nothing_else_does(streams: FakeStreams) -> None:
     async def scene(service: Service) -> None:
         async with service.watch(heartbeat=7) as watching:
@@ -382,9 +423,10 @@ def test_no_heartbeat_is_needed_while_changes_bring_checkpoints(streams: FakeStr
     on(streams, scene)
 
 
-async def write_every_second(streams: FakeStreams) -> None:
+async def write_every_second(streams: FakeStreams, *shard_ids: str) -> None:
     for value in itertools.count():
-        streams.write("one", "a", value)
+        for shard_id in shard_ids:
+            streams.write(shard_id, shard_id, value)
         await asyncio.sleep(1)
 
 
@@ -401,7 +443,7 @@ def test_watch_ends_with_its_session(streams: FakeStreams) -> None:
             ends = True
             with pytest.raises(Unauthenticated):
                 await quiet.during(11)
-            writing = asyncio.create_task(write_every_second(streams))
+            writing = asyncio.create_task(write_every_second(streams, "one"))
             with pytest.raises(Unauthenticated):
                 await busy.until(100)
             writing.cancel()
