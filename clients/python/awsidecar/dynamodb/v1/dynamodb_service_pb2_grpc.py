@@ -640,7 +640,8 @@ class DynamoDbServiceServicer:
         must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
         each item.
         Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
-        is a new transaction. Create the token once and keep it over all attempts.
+        is a new transaction. Create the token once and keep it over all attempts. The metadata
+        `x-awsidecar-retry-conflicts: true` have the sidecar try again what only conflicts with another transaction.
         Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
         is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
         (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while

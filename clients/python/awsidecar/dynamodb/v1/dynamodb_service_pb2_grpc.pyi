@@ -200,7 +200,8 @@ class DynamoDbServiceStub:
     must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
     each item.
     Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
-    is a new transaction. Create the token once and keep it over all attempts.
+    is a new transaction. Create the token once and keep it over all attempts. The metadata
+    `x-awsidecar-retry-conflicts: true` have the sidecar try again what only conflicts with another transaction.
     Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
     is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
     (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
@@ -790,7 +791,8 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
     each item.
     Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
-    is a new transaction. Create the token once and keep it over all attempts.
+    is a new transaction. Create the token once and keep it over all attempts. The metadata
+    `x-awsidecar-retry-conflicts: true` have the sidecar try again what only conflicts with another transaction.
     Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
     is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
     (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
@@ -1461,7 +1463,8 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         must be in one account and Region, and no two actions may name the same item. Costs two write units per 1 KB of
         each item.
         Idempotent with client_request_token, for 10 minutes after the first call finished; without one, a resent call
-        is a new transaction. Create the token once and keep it over all attempts.
+        is a new transaction. Create the token once and keep it over all attempts. The metadata
+        `x-awsidecar-retry-conflicts: true` have the sidecar try again what only conflicts with another transaction.
         Fails with TransactionCanceledException (ABORTED), one reason per action in the error details, when a condition
         is false, another write conflicts or capacity is short; with IdempotentParameterMismatchException
         (INVALID_ARGUMENT) when the token came with another request before; with TransactionInProgressException while
