@@ -21,6 +21,7 @@ EXPECTED = {
     "connections_and_credential_caching": ["the same credentials until they expire: True"],
     "error_handling": ["User not found", "no such table:", "the user exists: {"],
     "getting_clients": ["the application sees", "users", "the user's tier is Tier.COGNITO"],
+    "pages_as_streams": ["2 members of org-123", "as many users as there are: True"],
     "query_put_and_batch_write": ["users of org-123", "not written: {}"],
     "table_operations": ["user-123 is there", "updated: {'status': 'active'}"],
     "three_tiers": [
