@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.integration.stub.process import launched
-from tests.integration.stub.sidecar import Sidecar, connected, read_refusal, settings_for
+from tests.integration.stub.sidecar import LARGE, Sidecar, connected, read_refusal, settings_for
 from tests.integration.stub_aws import Answer, Recorded, StubAws, held, refused
 
 from awsidecar.credentials.v1.credentials_pb2 import CloseSessionRequest
@@ -67,17 +67,20 @@ async def test_reader_that_stops_stops_the_reading(sidecar: Sidecar, aws: StubAw
         return page(start + 1, last=start == 49, text=text)
 
     aws.on("Query", answer)
-    call = sidecar.dynamodb.QueryStream(QUERY, timeout=PATIENCE_SECONDS)
-    numbers = [number_of(await call.read())]
-    for _ in range(200):
-        await sidecar.dynamodb.GetItem(GET)
-    asked = aws.count("Query")
-    assert asked < 12
-    for _ in range(200):
-        await sidecar.dynamodb.GetItem(GET)
-    assert aws.count("Query") == asked
-    while (response := await call.read()) is not grpc.aio.EOF:
-        numbers.append(number_of(response))
+    # A client's own window grows with what it has received before, and with it what waits there.
+    steady = [*LARGE, ("grpc.http2.bdp_probe", 0)]
+    async with connected(sidecar.target, steady) as client:
+        call = client.dynamodb.QueryStream(QUERY, timeout=PATIENCE_SECONDS)
+        numbers = [number_of(await call.read())]
+        for _ in range(200):
+            await client.dynamodb.GetItem(GET)
+        asked = aws.count("Query")
+        assert asked < 12
+        for _ in range(200):
+            await client.dynamodb.GetItem(GET)
+        assert aws.count("Query") == asked
+        while (response := await call.read()) is not grpc.aio.EOF:
+            numbers.append(number_of(response))
     assert numbers == list(range(1, 51))
     assert aws.count("Query") == 50
 

@@ -68,7 +68,7 @@ def pids(sidecar: SidecarProcess) -> dict[int, int]:
 def runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was looked for, or while it was
         return False
 
 
