@@ -62,7 +62,8 @@ class Connection(asyncio.Protocol):
         self._outbox.resume()
 
     def eof_received(self) -> bool:
-        return False  # closes: a peer that sends no more cannot open windows
+        self.close()  # a peer that sends no more cannot open windows
+        return True  # we have closed, with a limit to how long the peer may take what is left
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():

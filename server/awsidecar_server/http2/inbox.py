@@ -93,7 +93,7 @@ class Inbox:
             read(flags, stream_id, payload)
         except StreamFailed as failed:
             self._calm.odd_frame()
-            self._outbox.answer(frames.rst_stream(failed.stream_id, failed.code))
+            self._outbox.send(frames.rst_stream(failed.stream_id, failed.code))
             stream = self.streams.get(failed.stream_id)
             if stream is not None:
                 self._abandon(stream)
@@ -147,14 +147,13 @@ class Inbox:
             stream.received += len(payload)
         elif not flags & frames.END_STREAM:
             self._calm.odd_frame()
-        receiver = stream.receiver
         if flags & frames.END_STREAM:
             self._end(stream)
-        if receiver is not None:
-            if payload:
-                receiver.data(payload)
-            if flags & frames.END_STREAM:
-                receiver.ended()
+        receiver = stream.receiver
+        if payload and receiver is not None and not stream.is_answered:
+            receiver.data(payload)
+        if flags & frames.END_STREAM and receiver is not None and not stream.is_answered:
+            receiver.ended()
 
     def _receive(self, size: int) -> None:
         """Counts what has come, and gives it back at once: what a stream buffers is bounded by the stream's window."""
@@ -176,7 +175,8 @@ class Inbox:
             dependency = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
             payload = payload[5:]
             if dependency == stream_id:
-                raise StreamFailed(stream_id, frames.PROTOCOL_ERROR, "a stream that depends on itself")
+                # The connection fails with it: its table would lack what the block adds.
+                raise ConnectionFailed(frames.PROTOCOL_ERROR, "a stream that depends on itself")
         ends = bool(flags & frames.END_STREAM)
         if flags & frames.END_HEADERS:
             self._head(stream_id, payload, ends)
@@ -216,7 +216,7 @@ class Inbox:
         except Malformed as malformed:
             raise StreamFailed(stream_id, frames.PROTOCOL_ERROR, str(malformed)) from malformed
         self._end(stream)
-        if stream.receiver is not None:
+        if stream.receiver is not None and not stream.is_answered:
             stream.receiver.ended()
 
     def _request(self, stream_id: int, fields: list[Field] | None, ends: bool) -> None:
@@ -271,27 +271,22 @@ class Inbox:
         else:
             self._calm.odd_frame()
         # Before what they let us send: the peer counts with them from here on.
-        self._outbox.answer(frames.SETTINGS_ACK)
+        self._outbox.send(frames.SETTINGS_ACK)
+        window = self._outbox.initial_window
         for name, value in frames.read_settings(payload):
-            self._setting(name, value)
-
-    def _setting(self, name: int, value: int) -> None:
-        if name == frames.ENABLE_PUSH and value > 1:
-            raise ConnectionFailed(frames.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
-        if name == frames.INITIAL_WINDOW_SIZE:
-            if value > frames.LARGEST_WINDOW:
-                raise ConnectionFailed(frames.FLOW_CONTROL_ERROR, "a window that is too large")
-            growth = value - self._outbox.initial_window
-            self._outbox.initial_window = value
-            try:
-                for stream in list(self.streams.values()):
-                    self._outbox.window_grows(stream, growth)
-            except StreamFailed as failed:
-                raise ConnectionFailed(failed.code, str(failed)) from failed
-        elif name == frames.MAX_FRAME_SIZE:
-            if not frames.DEFAULT_FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
-                raise ConnectionFailed(frames.PROTOCOL_ERROR, "a frame size that is not allowed")
-            self._outbox.frame_size = min(value, _LARGEST_SENT)
+            if name == frames.ENABLE_PUSH and value > 1:
+                raise ConnectionFailed(frames.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+            if name == frames.INITIAL_WINDOW_SIZE:
+                if value > frames.LARGEST_WINDOW:
+                    raise ConnectionFailed(frames.FLOW_CONTROL_ERROR, "a window that is too large")
+                window = value
+            elif name == frames.MAX_FRAME_SIZE:
+                if not frames.DEFAULT_FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
+                    raise ConnectionFailed(frames.PROTOCOL_ERROR, "a frame size that is not allowed")
+                self._outbox.frame_size = min(value, _LARGEST_SENT)
+        # Once for a frame, which may name it thousands of times: every stream is looked at.
+        if window != self._outbox.initial_window:
+            self._outbox.windows_begin_at(window, list(self.streams.values()))
 
     def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
         raise ConnectionFailed(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
@@ -313,7 +308,7 @@ class Inbox:
         if flags & frames.ACK:
             self._answered()
             return
-        self._outbox.answer(frames.ping(payload, frames.ACK))
+        self._outbox.send(frames.ping(payload, frames.ACK))
 
     def _goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

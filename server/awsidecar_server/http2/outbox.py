@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
@@ -12,7 +13,8 @@ from awsidecar_server.http2.stream import Stream
 
 # Frames are gathered while the loop goes round once, up to so many bytes: one system call for all of them.
 _GATHERED_BYTES = 64 * 1024
-# Answers to frames that need one (SETTINGS, PING) for a peer that takes nothing are not gathered beyond this.
+# Frames that no window holds back (answers to SETTINGS and PING, resets) are not gathered beyond this for a peer that
+# takes nothing.
 _MOST_WAITING_BYTES = 1024 * 1024
 
 
@@ -29,8 +31,9 @@ class Outbox:
         self._gathered_bytes = 0
         self._is_scheduled = False
         self._is_paused = False
-        # Streams with data that has no room, the longest waiting first.
-        self._waiting: dict[Stream, None] = {}
+        # Streams that wait for what all share, the socket and the connection's window; the longest waiting first. Those
+        # whose own window is the obstacle are not among them: a peer could make us look at thousands for each byte.
+        self._waiting: OrderedDict[Stream, None] = OrderedDict()
         self.window = frames.DEFAULT_WINDOW
         self.initial_window = frames.DEFAULT_WINDOW
         self.frame_size = frames.DEFAULT_FRAME_SIZE
@@ -49,12 +52,9 @@ class Outbox:
         if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self.flush)
-
-    def answer(self, raw: bytes) -> None:
-        """Sends a frame that the peer can ask for as often as it likes."""
-        if self._is_paused and self._gathered_bytes > _MOST_WAITING_BYTES:
-            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "more answers are asked for than taken")
-        self.send(raw)
+        if self._is_paused and self._gathered_bytes > _MOST_WAITING_BYTES and self._transport is not None:
+            # It asks for ever more and takes nothing: a word of farewell would not be taken, either.
+            self._transport.abort()
 
     def flush(self) -> None:
         """Hands what was gathered to the socket."""
@@ -72,7 +72,10 @@ class Outbox:
     def resume(self) -> None:
         self._is_paused = False
         self.flush()
-        self._pump_waiting()
+        for _ in range(len(self._waiting)):
+            if self._is_paused:
+                return
+            self._pump_next()
 
     # Responses
 
@@ -87,7 +90,8 @@ class Outbox:
         ):
             if self._holds(stream, size):
                 self.begin(stream, head)
-                stream.pending.append(memoryview(body))
+                if body:
+                    stream.pending.append(memoryview(body))
                 self.end(stream, trailers)
             return
         stream.window -= size
@@ -113,7 +117,7 @@ class Outbox:
         self.send(frames.headers(stream.id, head, end_stream=False, frame_size=self.frame_size))
 
     async def write(self, stream: Stream, body: bytes) -> None:
-        if stream.is_closed or not self._holds(stream, len(body)):
+        if not body or stream.is_closed or not self._holds(stream, len(body)):
             return
         stream.pending.append(memoryview(body))
         self._pump(stream)
@@ -168,12 +172,11 @@ class Outbox:
     def _pump(self, stream: Stream) -> None:
         """Sends what a stream has, as far as there is room."""
         pending = stream.pending
-        while pending:
+        while pending and not self._is_paused:
             piece = pending[0]
             size = min(len(piece), self.frame_size, stream.window, self.window)
-            if self._is_paused or (size <= 0 and piece):
-                self._waiting[stream] = None
-                return
+            if size <= 0:
+                break
             stream.window -= size
             self.window -= size
             self.send(frames.head(size, frames.DATA, 0, stream.id))
@@ -184,19 +187,21 @@ class Outbox:
                 pending[0] = piece[size:]
             if self._gathered_bytes > _GATHERED_BYTES:
                 self.flush()
+        if pending or self._is_paused:
+            # Trailers wait for the socket, too: a peer that takes nothing could have no end of them made.
+            if stream.window > 0 or not pending:
+                self._waiting[stream] = None
+            return
         self._waiting.pop(stream, None)
         self._release(stream)
         if stream.trailers is not None:
             self.send(frames.headers(stream.id, stream.trailers, end_stream=True, frame_size=self.frame_size))
             self._close(stream)
 
-    def _pump_waiting(self) -> None:
-        for stream in list(self._waiting):
-            if self._is_paused or self.window <= 0:
-                return
-            # Whoever is served and still waits goes to the end of the queue.
-            self._waiting.pop(stream, None)
-            self._pump(stream)
+    def _pump_next(self) -> None:
+        """Serves the stream that has waited longest; if it still waits then, it goes to the end of the queue."""
+        stream, _ = self._waiting.popitem(last=False)
+        self._pump(stream)
 
     # Windows
 
@@ -206,13 +211,24 @@ class Outbox:
             self.window += increment
             if self.window > frames.LARGEST_WINDOW:
                 raise ConnectionFailed(frames.FLOW_CONTROL_ERROR, "the window of the connection is too large")
-            self._pump_waiting()
+            while self._waiting and self.window > 0 and not self._is_paused:
+                self._pump_next()
             return
         stream.window += increment
         if stream.window > frames.LARGEST_WINDOW:
             raise StreamFailed(stream.id, frames.FLOW_CONTROL_ERROR, "the window of a stream is too large")
-        if stream in self._waiting:
+        if stream.pending:
             self._pump(stream)
+
+    def windows_begin_at(self, window: int, streams: Iterable[Stream]) -> None:
+        """The peer takes more of each stream, or less, than it did; windows can get below 0 (section 6.9.2)."""
+        growth = window - self.initial_window
+        self.initial_window = window
+        try:
+            for stream in streams:
+                self.window_grows(stream, growth)
+        except StreamFailed as failed:
+            raise ConnectionFailed(failed.code, str(failed)) from failed
 
     def consumed(self, stream: Stream, size: int) -> None:
         if stream.remote_ended or stream.is_closed:

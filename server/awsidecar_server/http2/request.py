@@ -14,6 +14,8 @@ _PSEUDO = frozenset({":method", ":scheme", ":path", ":authority"})
 _REQUIRED = (":method", ":scheme", ":path")
 _NO_NAME = frozenset(map(chr, (*range(0x21), *range(0x41, 0x5B), 0x3A, *range(0x7F, 0x100))))
 _NO_VALUE = frozenset("\0\r\n")
+# Digits of a content-length.
+_LONGEST_LENGTH = 18
 
 
 class Malformed(Exception):
@@ -52,7 +54,7 @@ def head_of(fields: list[Field]) -> Head:
         if name == "te" and value != "trailers":
             raise Malformed("te is something else than trailers")
         if name == "content-length":
-            if not (value.isascii() and value.isdecimal()):
+            if not (value.isascii() and value.isdecimal() and len(value) <= _LONGEST_LENGTH):
                 raise Malformed("content-length is no number")
             content_length = int(value)
         if not value.isprintable() and not _NO_VALUE.isdisjoint(value):

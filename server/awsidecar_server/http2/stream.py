@@ -75,6 +75,11 @@ class Stream:
         self.trailers: bytes | None = None
         self.drained: asyncio.Future[None] | None = None
 
+    @property
+    def is_answered(self) -> bool:
+        """True when the response is decided, sent or not: what still comes of the request concerns nobody."""
+        return self.is_closed or self.trailers is not None
+
     def respond(self, head: bytes, body: bytes, trailers: bytes) -> None:
         """Sends a whole response: header block, body, block of trailers."""
         self.outbox.respond(self, head, body, trailers)

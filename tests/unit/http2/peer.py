@@ -40,6 +40,7 @@ class Transport:
     def __init__(self) -> None:
         self.raw = bytearray()
         self.is_closed = False
+        self.is_aborted = False
 
     def write(self, raw: bytes) -> None:
         self.raw += raw
@@ -51,7 +52,7 @@ class Transport:
         self.is_closed = True
 
     def abort(self) -> None:
-        self.is_closed = True
+        self.is_closed = self.is_aborted = True
 
 
 @dataclass

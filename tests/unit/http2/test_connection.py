@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit import virtual_time
 from tests.unit.http2.peer import HEAD, OK, TRAILERS, Peer, body_of, data, of_kind, open_request
 
 from awsidecar_server.http2 import frames
@@ -84,8 +87,6 @@ async def test_responses_that_wait_for_room_get_it_in_turn(peer: Peer) -> None:
 
 
 async def test_writer_waits_until_the_peer_has_room(peer: Peer) -> None:
-    import asyncio
-
     await peer.begin(_4=10)
     await peer.send(open_request(1, ends=True))
     stream = peer.requests[0].stream
@@ -206,6 +207,22 @@ class TestGoingAway:
         assert peer.transport.is_closed
 
 
+def steps_of(peer: Peer, attack: bytes) -> int:
+    """How many functions are called for what the peer sends."""
+    steps = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal steps
+        steps += event == "call"
+
+    sys.setprofile(count)
+    try:
+        peer.connection.data_received(attack)
+    finally:
+        sys.setprofile(None)
+    return steps
+
+
 class TestAttacks:
     """What is allowed once, and costs more than it should when it does not stop."""
 
@@ -244,6 +261,95 @@ class TestAttacks:
         await peer.begin()
         peer.connection.pause_writing()
         await self.ended_by(peer, frames.ping(bytes(8)) * 1000, 200)
+
+    async def test_requests_whose_refusals_are_not_taken(self) -> None:
+        """Answers without a body have no window that would hold them back."""
+        peer = Peer(streams=10)
+        await peer.begin()
+        peer.connection.pause_writing()
+        for number in range(1, 21, 2):
+            await peer.send(open_request(number, ends=True))
+            peer.requests[-1].stream.end(OK + TRAILERS)
+        assert await peer.received() == []
+        await peer.send(open_request(21, ends=True))
+        assert len(peer.requests) == 10
+        peer.connection.resume_writing()
+        found = await peer.received()
+        assert {frame.stream_id for frame in of_kind(found, frames.HEADERS)} == set(range(1, 21, 2))
+        assert [frame.stream_id for frame in of_kind(found, frames.RST_STREAM)] == [21]
+        peer.end()
+
+    async def test_resets_that_are_not_taken(self) -> None:
+        peer = Peer(streams=1)
+        await peer.begin()
+        peer.connection.pause_writing()
+        number = 1
+        while not peer.transport.is_closed:
+            assert number < 400_000, "the connection bears it"
+            peer.connection.data_received(open_request(number) + data(number, b"x"))
+            if peer.requests:
+                peer.requests.pop().stream.reset(frames.CANCEL)
+            number += 2
+        peer.end()
+
+    async def test_window_that_grows_by_bytes_does_not_make_us_look_at_streams_that_have_none_of_their_own(
+        self,
+    ) -> None:
+        peer = Peer(streams=2000)
+        await peer.begin(_4=0)
+        for number in range(1, 4000, 2):
+            peer.connection.data_received(open_request(number, ends=True))
+            peer.requests[-1].stream.respond(OK, b"answer", TRAILERS)
+        assert steps_of(peer, frames.window_update(0, 1) * 100) < 1000
+        peer.end()
+
+    async def test_settings_that_name_the_window_a_thousand_times_count_once(self) -> None:
+        peer = Peer()
+        await peer.begin()
+        await peer.send(open_request(1, ends=True))
+        peer.requests[0].stream.respond(OK, b"x" * 100_000, TRAILERS)
+        named = frames.settings({frames.INITIAL_WINDOW_SIZE: 70_000})[frames.HEADER_BYTES :]
+        other = frames.settings({frames.INITIAL_WINDOW_SIZE: 0})[frames.HEADER_BYTES :]
+        payload = (other + named) * 1000
+        assert steps_of(peer, frames.head(len(payload), frames.SETTINGS, 0, 0) + payload) < 100
+        assert peer.requests[0].stream.window == 70_000 - frames.DEFAULT_WINDOW
+        peer.end()
+
+    async def test_head_that_is_refused_before_its_block_is_read_ends_the_connection(self, peer: Peer) -> None:
+        """The next block could not be read as it was meant."""
+        await peer.begin()
+        frame = frames.head(5 + len(HEAD), frames.HEADERS, frames.END_HEADERS | frames.PRIORITY_FLAG, 1)
+        assert await self.ended_by(peer, frame + b"\0\0\0\1\0" + HEAD, 1) == frames.PROTOCOL_ERROR
+
+    async def test_content_length_of_thousands_of_digits(self, peer: Peer) -> None:
+        await peer.begin()
+        block = HEAD + encoded("content-length", "9" * 5000)
+        (reset,) = of_kind(await peer.send(open_request(1, block=block)), frames.RST_STREAM)
+        assert reset.number == frames.PROTOCOL_ERROR
+        assert not peer.requests
+
+    def test_peer_that_sends_no_more_and_takes_nothing(self) -> None:
+        """A transport that closes waits for its reader; somebody must end that."""
+
+        async def play() -> None:
+            peer = Peer()
+            await peer.begin()
+            peer.connection.eof_received()
+            assert peer.transport.is_closed
+            await asyncio.sleep(2)
+            assert peer.transport.is_aborted
+            peer.end()
+
+        virtual_time.run(play())
+
+    async def test_data_behind_the_refusal_of_a_request_reach_nobody(self, peer: Peer) -> None:
+        await peer.begin()
+        await peer.send(open_request(1))
+        peer.connection.pause_writing()
+        (request,) = peer.requests
+        request.stream.end(OK + TRAILERS)
+        await peer.send(data(1, b"more"), data(1, b"and more", ends=True))
+        assert (request.body, request.is_whole) == (b"", False)
 
     async def test_header_block_without_end(self, peer: Peer) -> None:
         await peer.begin()
