@@ -18,6 +18,7 @@ class Admission:
         self._in_flight_bytes = 0
         self._endless: set[asyncio.Task[Any]] = set()
         self._draining = False
+        self._stopped = False
         self._turning_away = asyncio.Event()
         self._idle = asyncio.Event()
 
@@ -72,6 +73,14 @@ class Admission:
         self._draining = True
         for task in self._endless:
             task.cancel()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def stop(self) -> None:
+        """Takes note that calls are ended by us from now on, not by their callers."""
+        self._stopped = True
 
     async def idle(self) -> None:
         """Returns when no call is in flight any more; only during a drain."""

@@ -62,7 +62,13 @@ class Edge:
                 code = "OK"
                 return answer
             except asyncio.CancelledError:
-                raise
+                if not admission.stopped:
+                    raise
+                # The grace is over. What was on its way may have been carried out.
+                abort = self._aborts.of(rpc, Draining(), _metadata_of(context), progress)
+                code = abort.code.name
+                await context.abort(abort.code, abort.message, abort.trailers)
+                raise  # never reached: abort raises
             except Exception as failure:
                 abort = self._aborts.of(rpc, failure, _metadata_of(context), progress)
                 code = abort.code.name
@@ -91,7 +97,7 @@ class Edge:
                 await self._answered(streaming, call, context)
                 code = "OK"
             except asyncio.CancelledError:
-                if not (streaming.endless and self._admission.draining):
+                if not (self._admission.stopped or (streaming.endless and self._admission.draining)):
                     raise
                 abort = self._aborts.of(rpc, Draining(), _metadata_of(context), progress)
                 code = abort.code.name

@@ -123,6 +123,11 @@ class GrpcServer:
             connection.go_away(_GOAWAY_SECONDS)
         await asyncio.sleep(_GOAWAY_SECONDS)
 
+    async def answered(self) -> None:
+        """Returns when callers have taken the answers that are made; only after `go_away`."""
+        for connection in list(self._connections):
+            await connection.answered()
+
     async def stop(self) -> None:
         """Ends the calls that are left, and closes the connections when their answers are out, or soon."""
         self._close_listeners()
@@ -133,7 +138,7 @@ class GrpcServer:
             async with asyncio.timeout_at(deadline):
                 await self._until(lambda: not self._calls)
                 for connection in list(self._connections):
-                    connection.close()
+                    connection.refuse_more()
                 await self._until(lambda: not self._connections)
         except TimeoutError:
             for connection in list(self._connections):

@@ -113,6 +113,8 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._admission.idle()
+                await self._server.answered()
+        self._admission.stop()
         await self._server.stop()
         if self._config.unix_socket and not self._handed_over:
             with suppress(FileNotFoundError):

@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 _HANDSHAKE_SECONDS = 10.0
 # How long a peer may take to read what is left when its connection ends.
-_LINGER_SECONDS = 1.0
+_LINGER_SECONDS = 5.0
 
 
 class Connection(asyncio.Protocol):
@@ -38,6 +38,8 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._has_preface = False
         self._going_away: asyncio.TimerHandle | None = None
+        # During the end: a response is out, or nobody takes it any more.
+        self._moved = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._ending = self._loop.call_later(_HANDSHAKE_SECONDS, self.abort)
 
@@ -53,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._outbox.disconnected()
         self._inbox.lose_all()
+        self._moved.set()
         self._closed(self)
 
     def pause_writing(self) -> None:
@@ -70,6 +73,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._cut(self._rest + data if self._rest else data)
+            if self._going_away is not None:  # streams that the peer gave up end without a response
+                self._check_end()
         except ConnectionFailed as failed:
             self._fail(failed.code, str(failed))
         except BadHeaders as failed:
@@ -117,22 +122,27 @@ class Connection(asyncio.Protocol):
         """
         if self._going_away is not None or self._transport is None:
             return
-        self._going_away = self._loop.call_later(patience_seconds, self._refuse_more)
+        self._going_away = self._loop.call_later(patience_seconds, self.refuse_more)
         self._outbox.send(frames.goaway(frames.LARGEST_WINDOW, frames.NO_ERROR) + frames.ping(bytes(8)))
 
     def _answered(self) -> None:
         if self._going_away is not None:
-            self._refuse_more()
+            self.refuse_more()
 
-    def _refuse_more(self) -> None:
-        assert self._going_away is not None
-        self._going_away.cancel()
-        if self._is_refusing:
-            return
-        self._inbox.last_accepted = self._inbox.last_id
-        self._outbox.send(frames.goaway(self._inbox.last_id, frames.NO_ERROR))
-        if not self._inbox.streams:
-            self.close()
+    def refuse_more(self) -> None:
+        """Takes no more requests, and closes when the responses to those that were taken are out."""
+        if self._going_away is not None:
+            self._going_away.cancel()
+        if not self._is_refusing:
+            self._inbox.last_accepted = self._inbox.last_id
+            self._outbox.send(frames.goaway(self._inbox.last_id, frames.NO_ERROR))
+        self._check_end()
+
+    async def answered(self) -> None:
+        """Returns when the responses that are made are out; only after `go_away`."""
+        while any(stream.is_answered for stream in self._inbox.streams.values()):
+            self._moved.clear()
+            await self._moved.wait()
 
     @property
     def _is_refusing(self) -> bool:
@@ -141,6 +151,11 @@ class Connection(asyncio.Protocol):
     def _ended(self, stream: Stream) -> None:
         """The response of a stream is out."""
         self._inbox.ended(stream)
+        if self._going_away is not None or self._is_refusing:
+            self._check_end()
+
+    def _check_end(self) -> None:
+        self._moved.set()
         if self._is_refusing and not self._inbox.streams:
             self.close()
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.stub.process import SidecarProcess, launched
-from tests.integration.stub.sidecar import Client, connected, settings_for
+from tests.integration.stub.sidecar import Client, connected, refusal_of, settings_for
 from tests.integration.stub_aws import Answer, StubAws, held
 
 from awsidecar.dynamodb.v1 import items_pb2
@@ -92,6 +92,19 @@ async def test_grace_bounds_the_wait_for_calls(aws: StubAws) -> None:
             await call
         assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         await aws.until(lambda: aws.in_progress == 0)
+
+
+async def test_write_that_outlasts_the_grace_is_told_that_it_may_have_been_done(aws: StubAws) -> None:
+    aws.on("PutItem", held())
+    async with process_on(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="0.2") as (process, client):
+        call = client.dynamodb.PutItem(items_pb2.PutItemRequest(table_name="users", item=GET.key))
+        refused = asyncio.ensure_future(refusal_of(call))
+        await aws.until(lambda: aws.in_progress == 1)
+        process.signal()
+        refusal = await refused
+        assert (refusal.code.name, refusal.reason) == ("UNAVAILABLE", "DRAINING")
+        assert (refusal.metadata["attempts"], refusal.metadata["ambiguous"]) == ("1", "true")
+        assert await process.ended() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

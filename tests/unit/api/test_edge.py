@@ -194,6 +194,32 @@ async def test_cancellation_passes_through_and_is_counted() -> None:
     assert (counted(telemetry, "CANCELLED"), in_flight(telemetry)) == (1, 0)
 
 
+async def test_call_that_outlasts_the_grace_is_told_whether_its_write_may_have_been_done() -> None:
+    started = asyncio.Event()
+
+    async def hang(request: Request) -> Reply:
+        request.progress.begin(lambda: Nature.ONCE)
+        request.progress.sent()
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    telemetry, context, admission = Telemetry(), FakeContext(), Admission(ListenConfig())
+    edge = Edge(admission, Regions("eu-central-1", frozenset({"eu-central-1"})), telemetry)
+    method: Any = edge.method(WHO_AM_I, hang)
+    serving = asyncio.create_task(method.unary_unary(b"", context))
+    await started.wait()
+    admission.drain()
+    admission.stop()
+    serving.cancel()
+    with pytest.raises(Aborted):
+        await serving
+    assert told(context) == {"operation": "WhoAmI", "attempts": "1", "ambiguous": "true"}
+    assert context.code is grpc.StatusCode.UNAVAILABLE
+    assert context.trailers["grpc-retry-pushback-ms"] == "-1"
+    assert (counted(telemetry, "UNAVAILABLE"), in_flight(telemetry)) == (1, 0)
+
+
 class FakeStreamContext(FakeContext):
     """As much of gRPC's context as a stream asks for."""
 
@@ -297,6 +323,28 @@ async def test_slow_reader_holds_the_source_back() -> None:
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
+
+
+async def test_stream_that_outlasts_the_grace_is_told_that_the_sidecar_goes() -> None:
+    started = asyncio.Event()
+
+    async def handler(request: Request) -> Streamed:
+        async def messages() -> AsyncGenerator[Message | bytes, None]:
+            started.set()
+            await asyncio.Event().wait()
+            yield pb.WhoAmIResponse()
+
+        return Streamed(messages())
+
+    streams, context = Streams(WATCH, handler), FakeStreamContext()
+    serving = asyncio.create_task(streams.serve(b"", context))
+    await started.wait()
+    streams.admission.drain()
+    streams.admission.stop()
+    serving.cancel()
+    with pytest.raises(Aborted):
+        await serving
+    assert context.code is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("endless", [True, False])
