@@ -140,6 +140,22 @@ async def test_pauses_grow_while_nothing_is_processed_and_start_anew_with_progre
     assert pauses == [0.1, 0.2, 0.4, 0.05, 0.1]
 
 
+async def test_a_pause_that_ends_at_any_moment_ends() -> None:
+    """The clock moves each time that it is looked at, so that pauses end between any two looks."""
+
+    class Moving(FakeTiming):
+        def now(self) -> float:
+            self.time += 0.01
+            return self.time
+
+    aws = FakeDynamoDb()
+    aws.unprocessed = lambda size: size // 2
+    stream = stream_of(aws, Moving(), deadline=1e6)
+    outcomes, reports = await told(stream, requests_of(put(pk=str(number), v=number) for number in range(300)))
+    assert kinds(outcomes) == ["done"] * 300
+    assert not any(report.is_deadline_spent for report in reports)
+
+
 async def test_an_item_that_aws_refuses_fails_alone() -> None:
     aws = FakeDynamoDb()
     writes = [put(pk=str(number), v=number) for number in range(25)]

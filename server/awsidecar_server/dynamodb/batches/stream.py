@@ -72,7 +72,9 @@ class BatchStream:
                     raise self._defect
                 if self._is_time_up():
                     await self._end_work()
-                self._carry_out()
+                # One moment for both: a pause that ends between two would be neither over nor waited for.
+                now = self._timing.now()
+                self._carry_out(now)
                 report = self._next_report()
                 if report is not None:
                     yield report
@@ -81,7 +83,7 @@ class BatchStream:
                     self._reading.result()
                     return
                 else:
-                    await self._timing.wait(self._changed, self._next_moment())
+                    await self._timing.wait(self._changed, self._next_moment(now))
         finally:
             await _stop({self._reading, *self._carrying})
 
@@ -135,12 +137,12 @@ class BatchStream:
 
     # --- work ---
 
-    def _carry_out(self) -> None:
+    def _carry_out(self, now: float) -> None:
         """Begins as many batches as may be in flight."""
         while len(self._carrying) < self._work.most_in_flight:
             # What holds up all others may always be sent, else nothing would ever go out.
             only = self._outbox.next_index if self._outbox.bytes > _MOST_HELD_BYTES else None
-            batch = self._plan.take(self._timing.now(), with_index=only)
+            batch = self._plan.take(now, with_index=only)
             if batch is None:
                 return
             task = asyncio.create_task(self._courier.carry(*batch))
@@ -161,11 +163,11 @@ class BatchStream:
     def _is_time_up(self) -> bool:
         return not self._is_over and self._reports_at is not None and self._timing.now() >= self._reports_at
 
-    def _next_moment(self) -> float | None:
+    def _next_moment(self, now: float) -> float | None:
         """When there is something to do even if nothing happens."""
         if self._is_over:
             return None
-        moments = (self._reports_at, self._plan.resumes_at(self._timing.now()))
+        moments = (self._reports_at, self._plan.resumes_at(now))
         return min((moment for moment in moments if moment is not None), default=None)
 
     async def _end_work(self) -> None:
