@@ -1,8 +1,8 @@
-"""Writes many items by one BatchWriteStream while the backend fails at random, and counts what became of them.
+"""Writes many items by one stream and reads them by another while the backend fails at random; counts what came of it.
 
     python -m tests.integration.batches_under_faults --items 100000
 
-Every item must be told of once, as done, and a scan must find each as it was written last.
+Every write must be told of once, as done; a scan and BatchGetStream must find each item as it was written last.
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ class Figures:
     # What a scan finds, by key: the number of the write that lasted.
     found: dict[int, int] = field(default_factory=dict, repr=False)
     expected: dict[int, int] = field(default_factory=dict, repr=False)
+    # The same by BatchGetStream, in the order in which it was asked for; None for what it calls missing.
+    read: list[int | None] = field(default_factory=list, repr=False)
+    read_seconds: float = 0.0
     faults: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_right(self) -> bool:
         once = len(self.told) == self.writes == self.told.total()
-        return once and self.kinds == {"done": self.writes} and self.found == self.expected
+        are_there = self.found == self.expected and self.read == [*self.expected.values(), None]
+        return once and self.kinds == {"done": self.writes} and are_there
 
     def lines(self) -> list[str]:
         """For people."""
@@ -63,6 +67,7 @@ class Figures:
             f"{self.writes} writes to {len(self.expected)} items in {self.seconds:.1f} s ({rate:.0f} a second)",
             f"told of: {dict(self.kinds)}; {twice} more than once, {never} never",
             f"found by a scan: {len(self.found)} items, {len(wrong)} missing or not as they were written last",
+            f"read by BatchGetStream: {sum(one is not None for one in self.read)} items in {self.read_seconds:.1f} s",
             f"requests of the sidecar, by the fault that struck them: {dict(sorted(self.faults.items()))}",
         ]
 
@@ -82,6 +87,7 @@ async def run(endpoint: str, items: int, *, faults: Faults = FAULTS, seed: int =
                 await _make_table(channel)
                 figures = await _write(channel, items)
                 figures.found = await _scan(channel)
+                await _read(channel, figures)
         finally:
             await asyncio.to_thread(stop_sidecar, sidecar)
         figures.faults = proxy.counts
@@ -128,6 +134,29 @@ async def _write(channel: grpc.aio.Channel, items: int) -> Figures:
             figures.kinds[outcome.WhichOneof("result") or "nothing"] += 1
     figures.seconds = time.perf_counter() - started
     return figures
+
+
+async def _read(channel: grpc.aio.Channel, figures: Figures) -> None:
+    """Asks for every item, and for one that is not there."""
+    keys = [*figures.expected, -1]
+
+    async def requests() -> AsyncIterator[batch_streams_pb2.BatchGetStreamRequest]:
+        for start in range(0, len(keys), _REQUEST_ITEMS):
+            request = batch_streams_pb2.BatchGetStreamRequest()
+            if not start:
+                request.options.in_order = True
+                request.options.tables[TABLE].consistent_read = True
+            for key in keys[start : start + _REQUEST_ITEMS]:
+                request.gets.add(table_name=TABLE).key["pk"].n = str(key)
+            yield request
+
+    started = time.perf_counter()
+    call = DynamoDbServiceStub(channel).BatchGetStream(requests(), timeout=_LONGEST_SECONDS)
+    async for response in call:
+        for outcome in response.outcomes:
+            is_there = outcome.WhichOneof("result") == "item"
+            figures.read.append(int(outcome.item.attributes["number"].n) if is_there else None)
+    figures.read_seconds = time.perf_counter() - started
 
 
 async def _scan(channel: grpc.aio.Channel) -> dict[int, int]:
