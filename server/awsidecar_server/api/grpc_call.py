@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import structlog
@@ -53,10 +53,12 @@ class Call:
         self._deadline = host.loop.time() + wire.timeout_seconds(timeout) if timeout else None
         self._trailers: Metadata = ()
         self._task: asyncio.Task[None] | None = None
-        # Of a message that is not whole yet.
+        # What has come and nobody has read, and how much of it there must be for somebody to look at it.
         self._pieces: list[bytes] = []
         self._size = 0
         self._needed = wire.PREFIX_BYTES
+        # Of the budget of what waits.
+        self._held_bytes = 0
 
     # What handlers ask for
 
@@ -86,6 +88,10 @@ class Call:
     # The request, as a receiver of the stream
 
     def data(self, chunk: bytes) -> None:
+        if not self._host.budget.take(len(chunk)):
+            self._refuse(wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way"))
+            return
+        self._held_bytes += len(chunk)
         self._pieces.append(chunk)
         self._size += len(chunk)
         if self._size >= self._needed:
@@ -103,7 +109,7 @@ class Call:
         if self._task is not None:
             self._task.cancel()
         else:
-            self._host.finished(self)
+            self._finish()
 
     def _cut(self) -> None:
         """Looks at the pieces, with which a prefix or a message is whole."""
@@ -142,23 +148,34 @@ class Call:
         else:
             self._refuse(wire.Refused(StatusCode.UNAVAILABLE, "the sidecar has stopped"))
 
-    def _start(self, request: Any) -> None:
-        self._task = self._host.loop.create_task(self._run(request))
+    def _start(self) -> None:
+        self._task = self._host.loop.create_task(self._run())
         # In any case: a task that is cancelled before its first step runs nothing of its own.
-        self._task.add_done_callback(self._finished)
+        self._task.add_done_callback(lambda _: self._finish())
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finish(self) -> None:
+        """The handler has come to its end, or never begins."""
+        self._pieces.clear()
+        self._give_back(self._held_bytes)
         self._host.finished(self)
+
+    def _give_back(self, size: int) -> None:
+        self._held_bytes -= size
+        self._host.budget.give_back(size)
 
     def _refuse(self, refused: wire.Refused) -> None:
         """Ends a call whose handler has not begun, or may not go on."""
         if self._task is None:
             self._end(refused.code, refused.message, ())
-            self._host.finished(self)
+            self._finish()
 
-    async def _run(self, request: Any) -> None:
+    def _opened(self) -> Any:
+        """What the handler is called with: the request, or an iterator of requests."""
+        raise NotImplementedError
+
+    async def _run(self) -> None:
         try:
-            await self._answer(request)
+            await self._answer(self._opened())
         except Aborted:
             pass
         except wire.Refused as refused:
@@ -180,8 +197,10 @@ class Call:
             return
         answers = (handler.stream_stream if handler.request_streaming else handler.unary_stream)(request, self)
         if hasattr(answers, "__aiter__"):
-            async for message in answers:
-                await self.write(message)
+            # Closed when the caller has left, too: what a generator does at its end does not wait for a collector.
+            async with aclosing(answers) as messages:
+                async for message in messages:
+                    await self.write(message)
         else:
             await answers
         self._end(StatusCode.OK, "", self._trailers)
@@ -199,45 +218,27 @@ class Call:
 class UnaryCall(Call):
     """A call with one request: the handler begins when it is whole."""
 
-    _held_bytes = 0
-
-    def data(self, chunk: bytes) -> None:
-        if self._host.budget.take(len(chunk)):
-            self._held_bytes += len(chunk)
-            super().data(chunk)
-        else:
-            self._refuse(wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way"))
-
-    def lost(self) -> None:
-        self._give_back()
-        super().lost()
-
-    def _give_back(self) -> None:
-        self._host.budget.give_back(self._held_bytes)
-        self._held_bytes = 0
-
-    def _refuse(self, refused: wire.Refused) -> None:
-        self._give_back()
-        super()._refuse(refused)
-
     def _cut(self) -> None:
         if self._needed == wire.PREFIX_BYTES:
-            self._needed = self._needs(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            self._needed = self._needs(self._whole())
         if self._size > self._needed:
             raise wire.Refused(StatusCode.UNIMPLEMENTED, "more than one request where the method takes one")
 
     def ended(self) -> None:
-        try:
-            if self._size < self._needed:
-                raise wire.Refused(StatusCode.INTERNAL, "the request is not whole")
-            raw = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            request = self._read(raw)
-        except wire.Refused as refused:
-            self._refuse(refused)
+        if self._size < self._needed:
+            self._refuse(wire.Refused(StatusCode.INTERNAL, "the request is not whole"))
         else:
-            self._pieces.clear()
-            self._give_back()
-            self._start(request)
+            self._start()
+
+    def _opened(self) -> Any:
+        # Not before: of requests that come together, compressed ones above all, one is made large at a time.
+        raw = self._whole()
+        self._pieces.clear()
+        self._give_back(self._held_bytes)
+        return self._read(raw)
+
+    def _whole(self) -> bytes:
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 
 class StreamCall(Call):
@@ -245,31 +246,30 @@ class StreamCall(Call):
 
     def __init__(self, host: Host, stream: Stream, handler: Any, head: Head) -> None:
         super().__init__(host, stream, handler, head)
-        self._messages: deque[bytes] = deque()
-        self._held_bytes = 0
+        # What messages are cut from, one when it is asked for: a window of empty ones is a lot. The pieces come behind.
+        self._raw = b""
+        self._at = 0
+        # Of the caller's window.
+        self._untaken_bytes = 0
         self._is_whole = False
         self._failure: wire.Refused | None = None
         self._arrived: asyncio.Future[None] | None = None
-        self._start(self)
+        self._start()
+
+    def _opened(self) -> Any:
+        return self
+
+    def data(self, chunk: bytes) -> None:
+        if self._failure is None:
+            super().data(chunk)
 
     def _cut(self) -> None:
-        raw, at = b"".join(self._pieces), 0
-        while len(raw) - at >= wire.PREFIX_BYTES:
-            self._needed = self._needs(raw[at : at + wire.PREFIX_BYTES])
-            if len(raw) - at < self._needed:
-                break
-            self._messages.append(raw[at : at + self._needed])
-            at += self._needed
-            self._needed = wire.PREFIX_BYTES
-        self._pieces = [raw[at:]]
-        self._size = len(raw) - at
-        if self._messages:
-            self._wake()
+        self._wake()
 
     def _taken(self, size: int) -> None:
         # While the handler has something to read, more need not come.
-        if self._messages:
-            self._held_bytes += size
+        if self._size >= self._needed:
+            self._untaken_bytes += size
         else:
             self._stream.consumed(size)
 
@@ -279,8 +279,6 @@ class StreamCall(Call):
 
     def ended(self) -> None:
         self._is_whole = True
-        if self._size:
-            self._failure = wire.Refused(StatusCode.INTERNAL, "the request is not whole")
         self._wake()
 
     def _wake(self) -> None:
@@ -291,40 +289,46 @@ class StreamCall(Call):
         return self
 
     async def __anext__(self) -> Any:
-        while not self._messages:
-            if self._failure is not None:
-                raise self._failure
-            if self._is_whole:
-                raise StopAsyncIteration
-            self._arrived = self._host.loop.create_future()
-            await self._arrived
-        raw = self._messages.popleft()
-        if not self._messages and self._held_bytes:
-            held, self._held_bytes = self._held_bytes, 0
-            self._stream.consumed(held)
-        return self._read(raw)
+        try:
+            while (raw := self._next()) is None:
+                if self._failure is not None:
+                    raise self._failure
+                if self._is_whole and self._size:
+                    raise wire.Refused(StatusCode.INTERNAL, "the request is not whole")
+                if self._is_whole:
+                    raise StopAsyncIteration
+                self._arrived = self._host.loop.create_future()
+                await self._arrived
+            return self._read(raw)
+        except wire.Refused as refused:
+            # The handler sees what it would see if the caller had left, whom we tell why.
+            self._end(refused.code, refused.message, ())
+            assert self._task is not None
+            self._task.cancel()
+            # The cancellation comes by way of whoever reads, which may be a task of the handler's own.
+            await self._host.loop.create_future()
+            raise
 
+    def _next(self) -> bytes | None:
+        """The next message behind its prefix; None when it is not whole yet."""
+        found = None
+        if self._size >= self._needed:
+            self._needed = self._needs(self._first(wire.PREFIX_BYTES))
+            if self._size >= self._needed:
+                found = self._first(self._needed)
+                self._at += self._needed
+                self._size -= self._needed
+                self._give_back(self._needed)
+                self._needed = wire.PREFIX_BYTES
+        if self._untaken_bytes and self._size < self._needed:
+            untaken, self._untaken_bytes = self._untaken_bytes, 0
+            self._stream.consumed(untaken)
+        return found
 
-class NoCall:
-    """Takes what is left of a request that was answered at once."""
-
-    def data(self, chunk: bytes) -> None:
-        """Dropped."""
-
-    def ended(self) -> None:
-        """Nobody waits for it."""
-
-    def lost(self) -> None:
-        """Nobody misses it."""
-
-
-def refuse(stream: Stream, refused: wire.Refused) -> NoCall:
-    """Answers a request that no handler takes."""
-    stream.end(wire.RESPONSE + wire.status(refused.code, refused.message))
-    return NoCall()
-
-
-def refuse_http(stream: Stream, http_status: int) -> NoCall:
-    """Answers what is no gRPC request."""
-    stream.end(wire.http_refusal(http_status))
-    return NoCall()
+    def _first(self, size: int) -> bytes:
+        """So many bytes of what is there."""
+        if len(self._raw) - self._at < size:
+            self._raw = b"".join((self._raw[self._at :], *self._pieces))
+            self._at = 0
+            self._pieces.clear()
+        return self._raw[self._at : self._at + size]

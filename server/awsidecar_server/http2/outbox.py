@@ -126,7 +126,7 @@ class Outbox:
             await stream.drained
 
     def end(self, stream: Stream, trailers: bytes) -> None:
-        if stream.is_closed:
+        if stream.is_answered:
             return
         stream.trailers = trailers
         self._pump(stream)

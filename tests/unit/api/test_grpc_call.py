@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any, cast
 
 import grpc
 import hpack
 from grpc import StatusCode
+from tests.unit.http2.peer import HEAD, Peer, data, open_request
 
 from awsidecar_server.api.grpc_call import Call, StreamCall, UnaryCall
+from awsidecar_server.api.grpc_server import GrpcServer
 from awsidecar_server.http2.budget import Budget
+from awsidecar_server.http2.hpack import encoded
 from awsidecar_server.http2.request import Head
 
 LIMIT = 1000
@@ -31,6 +35,8 @@ class FakeStream:
         self.end(trailers)
 
     def end(self, block: bytes) -> None:
+        if self.status is not None:  # the first end stands
+            return
         fields: Any = hpack.Decoder().decode(block)
         self.status = dict(fields)["grpc-status"]
 
@@ -131,3 +137,95 @@ async def test_stream_of_requests_is_cut_into_its_messages_however_it_comes() ->
         await host.some_finished.wait()
         assert stream.body == message(b"one++three")
         assert stream.consumed_bytes == len(raw)
+
+
+def streaming(host: FakeHost, stream: FakeStream, serve: Any = join) -> StreamCall:
+    handler: Any = grpc.stream_unary_rpc_method_handler(serve)
+    return StreamCall(host, cast(Any, stream), handler, Head("/s/join", "POST", ()))
+
+
+async def test_request_of_a_stream_that_cannot_be_taken_ends_the_call_as_if_its_caller_had_left() -> None:
+    """A handler that makes something of every exception does not get to see it, whichever task of its own reads."""
+    seen: list[str] = []
+
+    async def careful(requests: Any, context: Any) -> bytes:
+        try:
+            reading = asyncio.create_task(join(requests, context))
+            return await reading
+        except Exception as unforeseen:  # noqa: BLE001 - as the edge does
+            seen.append(repr(unforeseen))
+            return b""
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    for raw, status in (
+        (message(b"one") + message(b"x" * (LIMIT + 1))[:9], "8"),
+        (message(b"one") + b"\1" + message(b"compressed")[1:], "13"),
+        (message(b"one")[:-1], "13"),
+    ):
+        host, stream = FakeHost(), FakeStream()
+        call = streaming(host, stream, careful)
+        call.data(raw)
+        call.ended()
+        await host.some_finished.wait()
+        assert (stream.status, seen) == (status, ["cancelled"])
+        assert host.budget.held_bytes == 0
+        seen.clear()
+
+
+async def test_stream_of_requests_that_nobody_reads_counts_against_the_budget() -> None:
+    host, stream = FakeHost(limit_bytes=3 * LIMIT), FakeStream()
+    going_on = asyncio.Event()
+
+    async def late(requests: Any, context: Any) -> bytes:
+        await going_on.wait()
+        return await join(requests, context)
+
+    call = streaming(host, stream, late)
+    for _ in range(4):
+        call.data(message(b"x" * (LIMIT - 5)))
+    assert host.budget.held_bytes == 3 * LIMIT
+    going_on.set()
+    await host.some_finished.wait()
+    assert (stream.status, host.budget.held_bytes) == ("8", 0)
+
+
+async def test_requests_of_a_stream_are_not_made_before_they_are_asked_for() -> None:
+    host, stream = FakeHost(limit_bytes=1 << 20), FakeStream()
+    asked = asyncio.Event()
+
+    async def first(requests: Any, context: Any) -> bytes:
+        asked.set()
+        await asyncio.Event().wait()
+        return b""
+
+    call = streaming(host, stream, first)
+    await asked.wait()
+    tracemalloc.start()
+    call.data(message(b"") * 100_000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_500_000
+    call.lost()
+    await host.some_finished.wait()
+
+
+async def test_request_that_was_refused_is_not_served_though_it_ends_well() -> None:
+    """Its last bytes come in one frame with those that it was refused for."""
+    served = []
+
+    async def serve(raw: bytes, context: Any) -> bytes:
+        served.append(raw)
+        return raw
+
+    server = GrpcServer(max_message_bytes=LIMIT, max_metadata_bytes=8192, max_streams=10, max_waiting_bytes=LIMIT)
+    server.add_registered_method_handlers("s", {"m": grpc.unary_unary_rpc_method_handler(serve)})
+    peer = Peer(acceptor=server)
+    await peer.begin()
+    block = HEAD + encoded("content-type", "application/grpc")
+    for number, raw in ((1, b"\0\x7f\0\0\0small"), (3, message(b"one") + message(b"two"))):
+        await peer.send(open_request(number, block=block) + data(number, raw, ends=True))
+    await peer.received()
+    assert served == []
+    peer.end()

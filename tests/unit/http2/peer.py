@@ -12,7 +12,7 @@ from awsidecar_server.http2.connection import Connection
 from awsidecar_server.http2.hpack import encoded
 from awsidecar_server.http2.inbox import Limits
 from awsidecar_server.http2.request import Head
-from awsidecar_server.http2.stream import Stream
+from awsidecar_server.http2.stream import Acceptor, Stream
 
 HEAD = b"".join(
     encoded(*one) for one in [(":method", "POST"), (":scheme", "http"), (":path", "/s/m"), ("te", "trailers")]
@@ -88,11 +88,13 @@ class Peer:
     requests: list[Request] = field(default_factory=list)
     refused: list[Stream] = field(default_factory=list)
     is_gone: bool = False
+    # Whoever takes the requests instead.
+    acceptor: Acceptor | None = None
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.waiting_bytes)
         self.transport = Transport()
-        self.connection = Connection(self, Limits(self.streams, 8192), self.budget, self._gone)
+        self.connection = Connection(self.acceptor or self, Limits(self.streams, 8192), self.budget, self._gone)
         self.connection.connection_made(cast(Any, self.transport))
 
     def _gone(self, connection: Connection) -> None:
