@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
@@ -67,7 +68,7 @@ def _handler(
     async def handle(upload: Upload) -> Streamed:
         caller = await identified(gate, upload)
         scope = Scope(caller, upload.region, upload.deadline)
-        stream = BatchStream(make_work(means, scope), scope)
+        stream = BatchStream(make_work(means, scope), scope, check=partial(gate.identify, upload.metadata))
         return Streamed(_responses(stream, upload.messages, response_of), caller.tier.value)
 
     return Streaming(handle)

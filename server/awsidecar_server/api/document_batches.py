@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -20,8 +20,6 @@ from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.errors import SidecarError
 from awsidecar_server.identity.gate import Gate
 from awsidecar_server.operations import Scope, converted
-
-_Work = DocumentWrites | DocumentReads
 
 
 def document_batch_handlers(means: Means, gate: Gate) -> Mapping[str, Streaming]:
@@ -41,15 +39,16 @@ def _handler(
         caller = await identified(gate, upload)
         scope = Scope(caller, upload.region, upload.deadline)
         work = make_work(means, scope)
-        return Streamed(_responses(work, upload.messages, scope, partial(response_of, work)), caller.tier.value)
+        found = reports(work, upload.messages, scope, partial(gate.identify, upload.metadata))
+        return Streamed(_responses(found, partial(response_of, work)), caller.tier.value)
 
     return Streaming(handle)
 
 
 async def _responses(
-    work: _Work, requests: AsyncIterator[Message], scope: Scope, response_of: Callable[[Report], Message]
+    reported: AsyncGenerator[Report, None], response_of: Callable[[Report], Message]
 ) -> AsyncGenerator[Message | bytes, None]:
-    async with aclosing(reports(work, requests, scope)) as found:
+    async with aclosing(reported) as found:
         async for report in found:
             size = sum(outcome.result.size for outcome in report.outcomes)
             yield await converted(partial(response_of, report), size)

@@ -26,7 +26,7 @@ from awsidecar_server.documents.values import NotExact, to_attributes, to_struct
 from awsidecar_server.dynamodb.batches.entries import Report
 from awsidecar_server.dynamodb.batches.reads import Reads
 from awsidecar_server.dynamodb.batches.stream import BatchStream
-from awsidecar_server.dynamodb.batches.work import Asked, checked_capacity, invalid
+from awsidecar_server.dynamodb.batches.work import Asked, Check, checked_capacity, invalid
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.errors import NumberNotExact
 from awsidecar_server.operations import Scope, converted
@@ -82,10 +82,10 @@ class DocumentReads(Reads):
 
 
 async def reports(
-    work: DocumentWrites | DocumentReads, requests: AsyncIterator[Message], scope: Scope
+    work: DocumentWrites | DocumentReads, requests: AsyncIterator[Message], scope: Scope, check: Check
 ) -> AsyncGenerator[Report, None]:
     """What became of the elements of the requests, each of which is told of once."""
-    async with aclosing(BatchStream(work, scope).reports(_all_typed(work, requests))) as found:
+    async with aclosing(BatchStream(work, scope, check=check).reports(_all_typed(work, requests))) as found:
         async for report in found:
             yield report
 

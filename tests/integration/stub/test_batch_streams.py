@@ -12,6 +12,9 @@ import pytest
 from tests.integration.stub.sidecar import Sidecar, read_refusal
 from tests.integration.stub_aws import Answer, Recorded, StubAws, held, refused
 
+from awsidecar.credentials.v1.credentials_pb2 import CloseSessionRequest
+from awsidecar.documents.v1.batches_pb2 import BatchWriteRequest
+from awsidecar.documents.v1.document_service_pb2_grpc import DocumentServiceStub
 from awsidecar.dynamodb.v1 import batch_streams_pb2 as pb
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 from awsidecar.dynamodb.v1.batch_pb2 import PutRequest
@@ -105,3 +108,35 @@ async def test_each_failure_has_the_details_of_a_status(sidecar: Sidecar, aws: S
     assert (info.reason, info.domain) == ("RESOURCE_NOT_FOUND_EXCEPTION", "dynamodb.amazonaws.com")
     assert info.metadata["operation"] == "BatchWriteStream"
     assert dict(await call.trailing_metadata())["x-awsidecar-tier"] == "service_account"
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "documents"])
+async def test_session_that_is_closed_has_nothing_more_written(
+    sidecar: Sidecar, aws: StubAws, service: str
+) -> None:
+    session = (("x-awsidecar-session", await sidecar.open_session("AKIABATCHES")),)
+    aws.on("DescribeTable", DESCRIBED)
+    aws.on("BatchWriteItem", Answer())
+    call: Any = sidecar.dynamodb.BatchWriteStream(timeout=60, metadata=session)
+    request: Any = writes(1)
+    if service == "documents":
+        documents: Any = DocumentServiceStub(sidecar.channel)
+        call = documents.BatchWrite(timeout=60, metadata=session)
+        request = BatchWriteRequest()
+        request.writes.add(table_name="T").put.update({"pk": "0"})
+    await call.write(request)
+    assert _results(await call.read()) == ["done"]
+    await sidecar.credentials.CloseSession(CloseSessionRequest(), metadata=session)
+    await call.write(request)
+    response = await call.read()
+    assert _results(response) == ["failure"]
+    failure = response.outcomes[0].failure
+    assert failure.code == grpc.StatusCode.UNAUTHENTICATED.value[0]
+    assert not failure.ambiguous
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+    assert aws.count("BatchWriteItem") == 1
+
+
+def _results(response: Any) -> list[str]:
+    return [outcome.WhichOneof("result") for outcome in response.outcomes]

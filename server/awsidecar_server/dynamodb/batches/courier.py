@@ -11,7 +11,7 @@ from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan, Table
 from awsidecar_server.dynamodb.batches.refusals import Meaning, meaning_of
 from awsidecar_server.dynamodb.batches.timing import Timing, pause_seconds
-from awsidecar_server.dynamodb.batches.work import Work
+from awsidecar_server.dynamodb.batches.work import Check, Work
 from awsidecar_server.errors import AwsRejected, LimitReached, SidecarError
 from awsidecar_server.operations import Scope
 
@@ -26,8 +26,11 @@ _MOST_FRUITLESS = 12
 class Courier:
     """Has batches carried out, and puts what became of their entries into the outbox or back into the plan."""
 
-    def __init__(self, work: Work, scope: Scope, plan: Plan, outbox: Outbox, timing: Timing) -> None:
+    def __init__(
+        self, work: Work, scope: Scope, plan: Plan, outbox: Outbox, timing: Timing, check: Check | None
+    ) -> None:
         self._work = work
+        self._check = check
         self._scope = scope
         self._plan = plan
         self._outbox = outbox
@@ -55,6 +58,8 @@ class Courier:
             entry.attempts += 1
             entry.failure = None
         try:
+            if self._check is not None:
+                await self._check()
             answer = await self._work.send(table.name, table.key_names, group, scope)
         except (AwsRejected, SidecarError) as failure:
             _note_ambiguity(group, scope.progress.is_ambiguous)

@@ -14,7 +14,7 @@ from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Entry, Outc
 from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
-from awsidecar_server.dynamodb.batches.work import Asked, Work
+from awsidecar_server.dynamodb.batches.work import Asked, Check, Work
 from awsidecar_server.dynamodb.table_keys import KeyNames
 from awsidecar_server.errors import DeadlineSpent
 from awsidecar_server.operations import Scope
@@ -34,7 +34,9 @@ _MOST_PARTIAL = 2
 class BatchStream:
     """Carries out one stream. Everything happens in the caller's task but reading, and the calls to AWS."""
 
-    def __init__(self, work: Work, scope: Scope, timing: Timing | None = None) -> None:
+    def __init__(
+        self, work: Work, scope: Scope, timing: Timing | None = None, *, check: Check | None = None
+    ) -> None:
         self._work = work
         self._timing = timing or LoopTiming()
         self._reports_at = reports_at(self._timing.now(), scope.deadline)
@@ -53,7 +55,7 @@ class BatchStream:
         # What a batch has that no error foresees.
         self._defect: BaseException | None = None
         self._courier = Courier(
-            work, replace(scope, deadline=self._reports_at), self._plan, self._outbox, self._timing
+            work, replace(scope, deadline=self._reports_at), self._plan, self._outbox, self._timing, check
         )
 
     async def reports(self, requests: AsyncIterator[Message]) -> AsyncGenerator[Report, None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -13,6 +13,9 @@ from awsidecar_server.dynamodb.batches.plan import Ordering
 from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
 from awsidecar_server.errors import FieldViolation, InvalidRequest
 from awsidecar_server.operations import Operations, Scope
+
+# Raises when the session of the call is not good any more: asked for each batch, so that none is sent for it then.
+Check: TypeAlias = Callable[[], Awaitable[object]]
 
 _CAPACITY_WORDS = frozenset({"", "NONE", "TOTAL", "INDEXES"})
 
