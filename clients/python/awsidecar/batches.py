@@ -124,9 +124,9 @@ class BatchWriter:
         try:
             if error is None:
                 self.flush()
+                self._exchange.end()
                 self._progress.check()
         finally:
-            self._exchange.finish()
             self._exchange.cancel()
 
 
@@ -196,8 +196,8 @@ class AioBatchWriter:
         try:
             if error is None:
                 await self.flush()
+                await self._exchange.end()
                 self._progress.check()
-                await self._exchange.finish()
         finally:
             self._exchange.cancel()
 
@@ -239,6 +239,7 @@ class BatchStreams:
             exchange.finish()
             while progress.has_open:
                 yield from progress.items(exchange.receive())
+            exchange.end()
         finally:
             exchange.cancel()
 
@@ -284,6 +285,7 @@ class AioBatchStreams:
             while progress.has_open:
                 for item in progress.items(await exchange.receive()):
                     yield item
+            await exchange.end()
         finally:
             exchange.cancel()
 

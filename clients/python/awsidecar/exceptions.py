@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -281,9 +282,9 @@ class BatchFailed(SidecarError):
     """Some writes of a batch were not done, or it is not known whether they were; all others were."""
 
     def __init__(self, first: SidecarError | None, failures: tuple[FailedWrite, ...], done: int) -> None:
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if first is None else first.code
-        told = "time was up" if first is None else str(first)
-        message = f"{len(failures)} of {len(failures) + done} writes were not done; the first: {told}"
-        super().__init__(Refusal(code, message, operation="BatchWriteStream"))
+        told = first.refusal if first else Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "time was up")
+        what = "are not known to be done" if any(one.ambiguous for one in failures) else "were not done"
+        message = f"{len(failures)} of {len(failures) + done} writes {what}; the first: {told.message}"
+        super().__init__(replace(told, message=message, operation="BatchWriteStream"))
         self.failures = failures
         self.done = done

@@ -47,6 +47,13 @@ class Exchange:
         except grpc.RpcError as error:
             raise failure_of(error, self._method.name) from error
 
+    def end(self) -> None:
+        """Lets a call end of which all is known, so that the sidecar does not count it as cancelled."""
+        self.finish()
+        with suppress(grpc.RpcError):
+            for _ in self._call:
+                pass
+
     def cancel(self) -> None:
         """Ends the call, and with it the work in the sidecar; nothing happens when it has ended."""
         self._call.cancel()
@@ -81,6 +88,13 @@ class AioExchange:
         except grpc.RpcError as error:
             raise failure_of(error, self._method.name) from error
         return None if response is aio.EOF else response
+
+    async def end(self) -> None:
+        """Lets a call end of which all is known, so that the sidecar does not count it as cancelled."""
+        await self.finish()
+        with suppress(grpc.RpcError):
+            while await self._call.read() is not aio.EOF:
+                pass
 
     def cancel(self) -> None:
         """Ends the call, and with it the work in the sidecar; nothing happens when it has ended."""

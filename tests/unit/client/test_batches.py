@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -115,6 +116,25 @@ def test_any_number_of_writes_is_sent_in_order_and_told_of(sidecar: FakeSidecar,
     assert max(len(received.message.writes) for received in sidecar.received) == 100
 
 
+def test_a_stream_that_told_of_all_ends_and_is_not_cancelled(sidecar: FakeSidecar, way: str) -> None:
+    ended = threading.Event()
+
+    def notes(serve: Exchange) -> Exchange:
+        def noted(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+            yield from serve(requests)
+            ended.set()
+
+        return noted
+
+    sidecar.exchanges["BatchWriteStream"] = notes(writes_done())
+    sidecar.exchanges["BatchGetStream"] = notes(items_of)
+    run(sidecar, way, puts(3), table_name="users")
+    assert ended.is_set()
+    ended.clear()
+    read(sidecar, way, TableName="users", Keys=[{"id": 1}])
+    assert ended.is_set()
+
+
 def test_a_write_may_name_its_own_table(sidecar: FakeSidecar, way: str) -> None:
     sidecar.exchanges["BatchWriteStream"] = writes_done()
     script: list[tuple[str, dict[str, Any]]] = [
@@ -133,7 +153,7 @@ def test_leaving_the_block_tells_of_each_write_that_was_not_done(sidecar: FakeSi
     unknown = Failure(code=14, message="lost", ambiguous=True)
     sidecar.exchanges["BatchWriteStream"] = writes_done({1: THROTTLED, 3: None, 4: unknown})
     script = [*puts(4), ("delete_item", {"Key": {"id": 4}}), *puts(1)]
-    with pytest.raises(errors.BatchFailed, match="3 of 6 writes") as caught:
+    with pytest.raises(errors.BatchFailed, match="3 of 6 writes are not known to be done; the first: slow down") as caught:
         run(sidecar, way, script, table_name="users")
     failed = caught.value.failures
     assert [(one.index, one.table_name, one.item, one.key) for one in failed] == [
@@ -146,6 +166,7 @@ def test_leaving_the_block_tells_of_each_write_that_was_not_done(sidecar: FakeSi
     assert [one.ambiguous for one in failed] == [False, False, True]
     assert caught.value.done == 3
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert str(caught.value).endswith(" slow down [PROVISIONED_THROUGHPUT_EXCEEDED_EXCEPTION, BatchWriteStream]")
 
 
 def test_when_time_is_up_no_more_is_sent_and_the_rest_was_not_attempted(sidecar: FakeSidecar, way: str) -> None:
@@ -156,6 +177,7 @@ def test_when_time_is_up_no_more_is_sent_and_the_rest_was_not_attempted(sidecar:
     assert failed == list(range(150, 150 + len(failed)))
     assert len(failed) < 2500
     assert {(one.error, one.ambiguous) for one in caught.value.failures} == {(None, False)}
+    assert "writes were not done; the first: time was up" in str(caught.value)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
