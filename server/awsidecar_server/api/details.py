@@ -80,7 +80,8 @@ def _metadata(
     yield "operation", operation
     if isinstance(failure, errors.AwsRejected):
         yield "aws_error_code", failure.code
-        yield "request_id", failure.request_id
+        if failure.request_id:
+            yield "request_id", failure.request_id
         yield "http_status", str(failure.http_status)
         yield "attempts", str(failure.attempts)
         if failure.ambiguous:

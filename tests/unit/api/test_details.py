@@ -86,6 +86,11 @@ def test_refusal_of_aws_is_complete() -> None:
     assert details(found, error_details_pb2.RequestInfo) == [error_details_pb2.RequestInfo(request_id="REQ1")]
 
 
+def test_request_id_that_aws_did_not_give_is_absent() -> None:
+    failure = AwsRejected("dynamodb", "GetItem", "AccessDeniedException", "no", http_status=403)
+    assert "request_id" not in info(failure).metadata
+
+
 def test_refusal_of_our_own_says_what_its_reason_documents() -> None:
     assert info(AwsUnreachable("no", cause="connect")) == error_details_pb2.ErrorInfo(
         reason="AWS_UNREACHABLE", domain="awsidecar", metadata={"operation": "GetItem", "cause": "connect"}

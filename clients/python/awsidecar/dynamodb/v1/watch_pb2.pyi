@@ -95,8 +95,8 @@ class WatchTableResponse(_message.Message):
     """Shard that the records are from. Empty in a heartbeat."""
     checkpoint: _builtins.str
     """Where to begin again, in a watch of the same stream: after everything sent so far, these records included. Opaque
-    printable text; about 100 bytes, and 40 more for each open shard. Always there in a heartbeat; empty beside the
-    records of a stream with more than 64 open shards.
+    printable text; about 170 bytes, and 50 more for each open shard after the first. Always there in a heartbeat;
+    empty beside the records of a stream with more than 64 open shards.
     """
     stream_arn: _builtins.str
     """ARN of the stream that is watched, in the first message only."""
