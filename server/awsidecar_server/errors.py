@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 class SidecarError(Exception):
@@ -39,6 +39,11 @@ class InvalidRequest(SidecarError):
     ):
         super().__init__(message, reason=reason, **metadata)
         self.violations: Sequence[FieldViolation] = violations
+
+    @classmethod
+    def of(cls, path: str, problem: str) -> Self:
+        """For one field at fault, by its path: told in the message, as `field` and as a violation."""
+        return cls(f"{path}: {problem}", FieldViolation(path, problem), field=path)
 
 
 class NumberNotExact(SidecarError):

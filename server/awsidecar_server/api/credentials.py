@@ -14,7 +14,7 @@ from awsidecar_server.api.status import verdict
 from awsidecar_server.aws.directory import SecurityTokens
 from awsidecar_server.aws.lane import CredentialProvider
 from awsidecar_server.config import IdentityConfig
-from awsidecar_server.errors import AwsRejected, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
+from awsidecar_server.errors import AwsRejected, Forbidden, InvalidRequest, Unauthenticated
 from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.credentials import Caller, CognitoCaller, Credentials, SessionCaller, Tier
 from awsidecar_server.identity.gate import SESSION, Gate
@@ -74,7 +74,7 @@ class CredentialsHandlers:
             credentials = _given_credentials(message.aws_credentials)
             caller = SessionCaller(credentials, credentials.expires_at or _FOREVER)
         else:
-            raise _fault("identity", "has no value; set exactly one of aws_credentials, id_token")
+            raise InvalidRequest.of("identity", "has no value; set exactly one of aws_credentials, id_token")
         opened = await self._sessions.open(caller)
         answer = pb.OpenSessionResponse(
             session=opened.handle, tier=_TIERS[caller.tier], expiration=_timestamp(opened.expires_at)
@@ -85,7 +85,7 @@ class CredentialsHandlers:
         message: Any = request.message
         named = [message.session] if message.session else _stated_sessions(request)
         if len(named) != 1:
-            raise _fault("session", f"is required, here or once in the metadata as {SESSION}")
+            raise InvalidRequest.of("session", f"is required, here or once in the metadata as {SESSION}")
         return Reply(pb.CloseSessionResponse(closed=await self._sessions.close(named[0])))
 
     async def get_credentials(self, request: Request) -> Reply:
@@ -160,11 +160,11 @@ def _given_credentials(given: pb.AwsCredentials) -> Credentials:
         value: str = getattr(given, name)
         path = f"aws_credentials.{name}"
         if not value and name != "session_token":
-            raise _fault(path, "is required")
+            raise InvalidRequest.of(path, "is required")
         if len(value) > longest:
-            raise _fault(path, f"is longer than {longest} characters")
+            raise InvalidRequest.of(path, f"is longer than {longest} characters")
         if not value.isascii() or not value.isprintable() or " " in value:
-            raise _fault(path, "holds characters that AWS credentials do not have")
+            raise InvalidRequest.of(path, "holds characters that AWS credentials do not have")
     return Credentials(
         access_key_id=given.access_key_id,
         secret_access_key=given.secret_access_key,
@@ -177,7 +177,9 @@ def _moment(timestamp: Timestamp) -> datetime:
     try:
         return timestamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise _fault("aws_credentials.expiration", "is not a time between the years 1 and 9999") from None
+        raise InvalidRequest.of(
+            "aws_credentials.expiration", "is not a time between the years 1 and 9999"
+        ) from None
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:
@@ -190,7 +192,3 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
 
 def _stated_sessions(request: Request) -> list[str]:
     return [value for key, value in request.metadata if key == SESSION and isinstance(value, str)]
-
-
-def _fault(path: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)

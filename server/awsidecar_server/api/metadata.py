@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from awsidecar_server.api.details import DEFAULT_BUDGET_BYTES, LARGEST_BUDGET_BYTES
 from awsidecar_server.config import AwsConfig
-from awsidecar_server.errors import FieldViolation, Forbidden, InvalidRequest
+from awsidecar_server.errors import Forbidden, InvalidRequest
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -36,12 +36,12 @@ class Regions:
 
     def chosen_by(self, metadata: Metadata) -> str:
         if any(key == f"{REGION}-bin" for key, _ in metadata):
-            raise InvalidRequest(f"{REGION} is not text", FieldViolation(REGION, "is not text"), field=REGION)
+            raise InvalidRequest.of(REGION, "is not text")
         named = list(_values(metadata, REGION))
         if not named:
             return self.default
         if len(named) > 1:
-            raise InvalidRequest(f"{REGION} is given twice", FieldViolation(REGION, "is given twice"), field=REGION)
+            raise InvalidRequest.of(REGION, "is given twice")
         if named[0] not in self.allowed:
             # The name came from outside, so it goes back only in a bounded form.
             raise Forbidden("the region is not allowed here", reason="REGION_NOT_ALLOWED", region=named[0][:64])
@@ -65,9 +65,8 @@ def conflict_attempts(metadata: Metadata) -> int:
             return 0
         if value.isascii() and value.isdecimal() and len(value) < 4 and 1 <= int(value) <= _MOST_CONFLICT_ATTEMPTS:
             return int(value)
-        problem = f"must be true, false or a number from 1 to {_MOST_CONFLICT_ATTEMPTS}"
-        raise InvalidRequest(
-            f"{RETRY_CONFLICTS} {problem}", FieldViolation(RETRY_CONFLICTS, problem), field=RETRY_CONFLICTS
+        raise InvalidRequest.of(
+            RETRY_CONFLICTS, f"must be true, false or a number from 1 to {_MOST_CONFLICT_ATTEMPTS}"
         )
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.errors import InvalidRequest
 
 
 class Fault(Exception):
@@ -23,6 +23,4 @@ class Fault(Exception):
         return "".join(reversed(self._steps)).removeprefix(".")
 
     def as_request_error(self) -> InvalidRequest:
-        return InvalidRequest(
-            f"{self.path}: {self.problem}", FieldViolation(self.path, self.problem), field=self.path
-        )
+        return InvalidRequest.of(self.path, self.problem)

@@ -26,9 +26,9 @@ from awsidecar_server.documents.values import NotExact, to_attributes, to_struct
 from awsidecar_server.dynamodb.batches.entries import Report
 from awsidecar_server.dynamodb.batches.reads import Reads
 from awsidecar_server.dynamodb.batches.stream import BatchStream
-from awsidecar_server.dynamodb.batches.work import Asked, Check, checked_capacity, invalid
+from awsidecar_server.dynamodb.batches.work import Asked, Check, checked_capacity
 from awsidecar_server.dynamodb.batches.writes import Writes
-from awsidecar_server.errors import NumberNotExact
+from awsidecar_server.errors import InvalidRequest, NumberNotExact
 from awsidecar_server.operations import Scope, converted
 
 _tables = Requests(BatchedTable.DESCRIPTOR, KeysAndAttributes.DESCRIPTOR)
@@ -106,7 +106,7 @@ async def _all_typed(work: DocumentWrites | DocumentReads, requests: AsyncIterat
 
 def _settings(options: BatchWriteOptions | BatchGetOptions, *, is_first: bool) -> tuple[bool, str]:
     if not is_first:
-        raise invalid("Options", "must be in the first message")
+        raise InvalidRequest.of("Options", "must be in the first message")
     return options.in_order, checked_capacity(options.return_consumed_capacity, "Options.ReturnConsumedCapacity")
 
 
@@ -118,7 +118,7 @@ def _typed(request: Any, elements: Any, read: Callable[[str, Any], Asked]) -> Ty
 
 def _write(path: str, write: BatchedWrite) -> Asked:
     if not write.table_name:
-        return _refused(path, ".TableName", "is missing")
+        return _refused(path, ".TableName", "is required")
     kind = write.WhichOneof("write")
     if kind == "put":
         put = PutRequest()
@@ -131,9 +131,9 @@ def _write(path: str, write: BatchedWrite) -> Asked:
 
 def _get(path: str, get: BatchedGet) -> Asked:
     if not get.table_name:
-        return _refused(path, ".TableName", "is missing")
+        return _refused(path, ".TableName", "is required")
     if not get.key.fields:
-        return _refused(path, ".Key", "is missing")
+        return _refused(path, ".Key", "is required")
     key = Key()
     return _asked(get.table_name, key, key.attributes, get.key, f"{path}.Key")
 

@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from awsidecar.dynamodb.v1.attribute_value_pb2 import Item
 from awsidecar_server.bridge.faults import Fault
 from awsidecar_server.documents.values import NotExact, to_attributes, to_struct
-from awsidecar_server.errors import FieldViolation, InvalidRequest, NumberNotExact
+from awsidecar_server.errors import InvalidRequest, NumberNotExact
 
 _LARGE_NUMBERS = "large_numbers"
 # Whether a number that a double does not hold exactly may be text.
@@ -77,8 +77,7 @@ def allows_large_as_text(message: Any, path: str = "LargeNumbers") -> bool:
         return False
     allowed = _LARGE_AS_TEXT.get(message.large_numbers)
     if allowed is None:
-        problem = f"must be one of {', '.join(_LARGE_AS_TEXT)}"
-        raise InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)
+        raise InvalidRequest.of(path, f"must be one of {', '.join(_LARGE_AS_TEXT)}")
     return allowed
 
 

@@ -16,7 +16,7 @@ from awsidecar_server.contract import Rpc
 from awsidecar_server.documents.messages import Replies, Requests, allows_large_as_text
 from awsidecar_server.dynamodb.page_reader import Scoping
 from awsidecar_server.dynamodb.page_streams import PageStreams, Responses
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.errors import InvalidRequest
 from awsidecar_server.operations import converted
 
 
@@ -60,8 +60,7 @@ class DocumentPages:
         getattr(request, self._stream.asked).CopyFrom(self._requests.of(message))
         if message.HasField("item_limit"):
             if message.item_limit < 1:
-                path, problem = "ItemLimit", f"must be at least 1, and is {message.item_limit}"
-                raise InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)
+                raise InvalidRequest.of("ItemLimit", f"must be at least 1, and is {message.item_limit}")
             request.item_limit = message.item_limit
         return request
 

@@ -16,7 +16,7 @@ from awsidecar.dynamodb.v1.query_pb2 import ScanRequest
 from awsidecar_server.aws.idempotency import Nature, nature_of
 from awsidecar_server.dynamodb.page_merge import Merge, Quota
 from awsidecar_server.dynamodb.page_reader import QUERY, SCAN, STATEMENT, PageReader, Scoping
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.errors import InvalidRequest
 from awsidecar_server.operations import Operations
 
 Responses = AsyncGenerator[Message | bytes, None]
@@ -42,7 +42,7 @@ class PageStreams:
         text = statement.statement
         # A stream may be asked for again to resume it, and a write must not be.
         if text and nature_of(STATEMENT.operation, lambda: {"Statement": text}) is not Nature.READ:
-            raise _refusal("statement.Statement", "is not a SELECT; ExecuteStatement performs writes")
+            raise InvalidRequest.of("statement.Statement", "is not a SELECT; ExecuteStatement performs writes")
         return Merge([PageReader(self._operations, STATEMENT, statement, scoping)], quota).responses()
 
     def scan(self, request: ScanStreamRequest, scoping: Scoping) -> Responses:
@@ -53,7 +53,7 @@ class PageStreams:
     def _segments(self, request: ScanStreamRequest, scoping: Scoping) -> Iterable[PageReader]:
         if not request.HasField("segments"):
             if request.positions:
-                raise _refusal("positions", "needs segments")
+                raise InvalidRequest.of("positions", "needs segments")
             return [PageReader(self._operations, SCAN, request.scan, scoping)]
         _check_segments(request.segments, request.scan)
         positions = _positions(request)
@@ -72,17 +72,17 @@ def _quota(request: QueryStreamRequest | ScanStreamRequest | ExecuteStatementStr
     if not request.HasField("item_limit"):
         return Quota(None)
     if request.item_limit < 1:
-        raise _refusal("item_limit", f"must be at least 1, and is {request.item_limit}")
+        raise InvalidRequest.of("item_limit", f"must be at least 1, and is {request.item_limit}")
     return Quota(request.item_limit)
 
 
 def _check_segments(segments: int, scan: ScanRequest) -> None:
     if not 1 <= segments <= MOST_SEGMENTS:
-        raise _refusal("segments", f"must be 1 to {MOST_SEGMENTS}, and is {segments}")
+        raise InvalidRequest.of("segments", f"must be 1 to {MOST_SEGMENTS}, and is {segments}")
     taken = {"Segment": scan.HasField("segment"), "TotalSegments": scan.HasField("total_segments")}
     for name, is_set in {**taken, "ExclusiveStartKey": bool(scan.exclusive_start_key)}.items():
         if is_set:
-            raise _refusal(f"scan.{name}", "must be absent beside segments; positions resumes them")
+            raise InvalidRequest.of(f"scan.{name}", "must be absent beside segments; positions resumes them")
 
 
 def _positions(request: ScanStreamRequest) -> dict[int, ScanSegmentPosition]:
@@ -90,11 +90,13 @@ def _positions(request: ScanStreamRequest) -> dict[int, ScanSegmentPosition]:
     for index, position in enumerate(request.positions):
         path = f"positions[{index}]"
         if not 0 <= position.segment < request.segments:
-            raise _refusal(f"{path}.segment", f"must be 0 to {request.segments - 1}, and is {position.segment}")
+            raise InvalidRequest.of(
+                f"{path}.segment", f"must be 0 to {request.segments - 1}, and is {position.segment}"
+            )
         if position.segment in found:
-            raise _refusal(f"{path}.segment", f"names segment {position.segment} a second time")
+            raise InvalidRequest.of(f"{path}.segment", f"names segment {position.segment} a second time")
         if position.finished and position.exclusive_start_key:
-            raise _refusal(f"{path}.exclusive_start_key", "must be empty in a finished segment")
+            raise InvalidRequest.of(f"{path}.exclusive_start_key", "must be empty in a finished segment")
         found[position.segment] = position
     return found
 
@@ -106,7 +108,3 @@ def _part(request: ScanStreamRequest, segment: int, position: ScanSegmentPositio
         for name, value in position.exclusive_start_key.items():
             part.exclusive_start_key[name].CopyFrom(value)
     return part
-
-
-def _refusal(path: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem))

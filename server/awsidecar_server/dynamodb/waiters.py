@@ -19,7 +19,7 @@ from awsidecar.dynamodb.v1 import (
     waiters_pb2,
 )
 from awsidecar_server.dynamodb.waiting import GONE, Standing, View, Wait
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class Waiter:
         """The wait that an RPC asks for; raises `InvalidRequest` naming the field at fault."""
         for name in self.required:
             if not getattr(request, name):
-                raise _invalid(name, "is missing")
+                raise InvalidRequest.of(name, "is required")
         goal = getattr(request, "until", "") or self.goals[0]
         if goal not in self.goals:
-            raise _invalid("until", f"must be one of {', '.join(self.goals)}")
+            raise InvalidRequest.of("until", f"must be one of {', '.join(self.goals)}")
 
         def view(answer: Any) -> View:
             if answer is None:
@@ -60,10 +60,6 @@ class Waiter:
         if view.description is not None:
             getattr(message, self.field).CopyFrom(view.description)
         return message  # type: ignore[no-any-return]
-
-
-def _invalid(name: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{name} {problem}", FieldViolation(name, problem), field=name)
 
 
 def _standing(status: str, goal: str, *, stuck: frozenset[str] = frozenset()) -> Standing:

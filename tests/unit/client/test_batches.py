@@ -153,7 +153,9 @@ def test_leaving_the_block_tells_of_each_write_that_was_not_done(sidecar: FakeSi
     unknown = Failure(code=14, message="lost", ambiguous=True)
     sidecar.exchanges["BatchWriteStream"] = writes_done({1: THROTTLED, 3: None, 4: unknown})
     script = [*puts(4), ("delete_item", {"Key": {"id": 4}}), *puts(1)]
-    with pytest.raises(errors.BatchFailed, match="3 of 6 writes are not known to be done; the first: slow down") as caught:
+    with pytest.raises(
+        errors.BatchFailed, match="3 of 6 writes are not known to be done; the first: slow down"
+    ) as caught:
         run(sidecar, way, script, table_name="users")
     failed = caught.value.failures
     assert [(one.index, one.table_name, one.item, one.key) for one in failed] == [

@@ -181,7 +181,7 @@ async def test_what_is_no_write_fails_alone_and_is_not_sent() -> None:
     aws = FakeDynamoDb()
     outcomes = await outcomes_of(aws, [StreamedWrite(table_name="T"), put(pk="1", v=1), put("", pk="1", v=1)])
     assert kinds(outcomes) == ["failure", "done", "failure"]
-    assert failure_of(outcomes, 0).violations[0].field == "writes[0]"
+    assert failure_of(outcomes, 0).violations[0].field == failure_of(outcomes, 0).metadata["field"] == "writes[0]"
     assert failure_of(outcomes, 2).violations[0].field == "writes[2].table_name"
 
 

@@ -142,6 +142,7 @@ async def test_limit_below_one_is_refused_with_its_field(limit: int) -> None:
     with pytest.raises(InvalidRequest) as refused:
         await queried(plain(3), item_limit=limit)
     assert [one.field for one in refused.value.violations] == ["item_limit"]
+    assert refused.value.metadata == {"field": "item_limit"}
 
 
 @pytest.mark.parametrize(
@@ -324,6 +325,7 @@ async def test_segments_that_make_no_sense_are_refused_with_their_field(
     with pytest.raises(InvalidRequest) as refused:
         await scanned(table, **request_fields)
     assert [one.field for one in refused.value.violations] == [path]
+    assert refused.value.metadata == {"field": path}
     assert not table.requests
 
 

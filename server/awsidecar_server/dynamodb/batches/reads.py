@@ -9,11 +9,11 @@ from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemRequest, BatchGetItemRes
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, StreamedGet
 from awsidecar_server.dynamodb.batches.entries import NOT_FOUND, Answer, Entry, Failure, Result
 from awsidecar_server.dynamodb.batches.plan import Ordering, Together
-from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, invalid
+from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity
 from awsidecar_server.dynamodb.key_values import KeyValues, key_of, same_items, scalars
 from awsidecar_server.dynamodb.projections import KeyedProjection, keyed_projection
 from awsidecar_server.dynamodb.table_keys import KeyNames
-from awsidecar_server.errors import AwsUnreachable
+from awsidecar_server.errors import AwsUnreachable, InvalidRequest
 from awsidecar_server.operations import Scope
 
 _KEY_BYTES = 16_384
@@ -39,20 +39,20 @@ class Reads:
     def elements(self, request: BatchGetStreamRequest, *, is_first: bool) -> Sequence[StreamedGet]:
         if request.HasField("options"):
             if not is_first:
-                raise invalid("options", "must be in the first message")
+                raise InvalidRequest.of("options", "must be in the first message")
             self.in_order = request.options.in_order
             self._capacity = checked_capacity(request.options.return_consumed_capacity)
             self._tables = request.options.tables
             for name, how in self._tables.items():
                 if how.keys:
-                    raise invalid(f"options.tables[{name}].keys", "must be empty: the keys are in gets")
+                    raise InvalidRequest.of(f"options.tables.{name}.Keys", "must be empty: the keys are in gets")
         return request.gets
 
     def asked(self, number: int, element: StreamedGet) -> Asked:
         if not element.table_name:
-            return Asked("", element, invalid(f"gets[{number}].table_name", "is missing"))
+            return Asked("", element, InvalidRequest.of(f"gets[{number}].table_name", "is required"))
         if not element.key:
-            return Asked("", element, invalid(f"gets[{number}].key", "is missing"))
+            return Asked("", element, InvalidRequest.of(f"gets[{number}].key", "is required"))
         key = Key()
         for name, value in element.key.items():
             key.attributes[name].CopyFrom(value)

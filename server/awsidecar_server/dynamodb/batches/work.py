@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from awsidecar_server.dynamodb.batches.entries import Answer, Entry, Failure
 from awsidecar_server.dynamodb.batches.plan import Ordering
 from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.errors import InvalidRequest
 from awsidecar_server.operations import Operations, Scope
 
 # Raises when the session of the call is not good any more: asked for each batch, so that none is sent for it then.
@@ -71,12 +71,8 @@ class Work(Protocol):
 def checked_capacity(word: str, field: str = "options.return_consumed_capacity") -> str:
     """The word; raises `InvalidRequest` for one that would have each batch refused."""
     if word not in _CAPACITY_WORDS:
-        raise invalid(field, "is none of NONE, TOTAL, INDEXES")
+        raise InvalidRequest.of(field, "is none of NONE, TOTAL, INDEXES")
     return word
-
-
-def invalid(field: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {problem}", FieldViolation(field, problem))
 
 
 def simple_name(table: str) -> str:

@@ -16,9 +16,10 @@ from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, Str
 from awsidecar_server.dynamodb.batches.entries import DONE, Answer, Entry, Failure
 from awsidecar_server.dynamodb.batches.plan import InTurn, Ordering
 from awsidecar_server.dynamodb.batches.refusals import speaks_of_another_key
-from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, invalid, simple_name
+from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, simple_name
 from awsidecar_server.dynamodb.key_values import key_of, same_items, scalars
 from awsidecar_server.dynamodb.table_keys import KeyNames
+from awsidecar_server.errors import InvalidRequest
 from awsidecar_server.operations import Scope
 
 # A byte of protobuf takes six of JSON at most: a control character, as `\u0001`. The types and names around a value
@@ -46,7 +47,7 @@ class Writes:
     def elements(self, request: BatchWriteStreamRequest, *, is_first: bool) -> Sequence[StreamedWrite]:
         if request.HasField("options"):
             if not is_first:
-                raise invalid("options", "must be in the first message")
+                raise InvalidRequest.of("options", "must be in the first message")
             self.in_order = request.options.in_order
             self._capacity = checked_capacity(request.options.return_consumed_capacity)
         return request.writes
@@ -54,9 +55,9 @@ class Writes:
     def asked(self, number: int, element: StreamedWrite) -> Asked:
         kind = element.WhichOneof("write")
         if not element.table_name:
-            return Asked("", element, invalid(f"writes[{number}].table_name", "is missing"))
+            return Asked("", element, InvalidRequest.of(f"writes[{number}].table_name", "is required"))
         if kind is None:
-            return Asked("", element, invalid(f"writes[{number}]", "has neither put nor delete"))
+            return Asked("", element, InvalidRequest.of(f"writes[{number}]", "has neither put nor delete"))
         return Asked(element.table_name, element.put if kind == "put" else element.delete)
 
     async def key_names(self, table: str) -> KeyNames | None:

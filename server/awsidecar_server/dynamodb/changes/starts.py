@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from awsidecar.dynamodb.v1 import watch_pb2 as pb
 from awsidecar_server.dynamodb.changes.checkpoints import BadCheckpoint, Checkpoint
-from awsidecar_server.errors import FieldViolation, InvalidRequest
+from awsidecar_server.errors import InvalidRequest
 
 LATEST = "LATEST"
 TRIM_HORIZON = "TRIM_HORIZON"
@@ -34,10 +34,10 @@ class Order:
     def of(cls, request: pb.WatchTableRequest) -> Order:
         """Raises `InvalidRequest` naming the field at fault."""
         if not (request.table_name or request.stream_arn):
-            raise _fault("source", "is required: table_name or stream_arn")
+            raise InvalidRequest.of("source", "is required: table_name or stream_arn")
         max_records = request.max_records if request.HasField("max_records") else _MOST_RECORDS
         if not 1 <= max_records <= _MOST_RECORDS:
-            raise _fault("max_records", f"must be from 1 to {_MOST_RECORDS}, and is {max_records}")
+            raise InvalidRequest.of("max_records", f"must be from 1 to {_MOST_RECORDS}, and is {max_records}")
         return cls(request.table_name, request.stream_arn, _start(request), _heartbeat(request), max_records)
 
     def check_stream(self, newest_arn: str) -> None:
@@ -46,7 +46,7 @@ class Order:
             return
         theirs = self.start.stream_arn
         if theirs != newest_arn and (self.stream_arn or _table_of(theirs) != _table_of(newest_arn)):
-            raise _fault("checkpoint", f"is of another {'stream' if self.stream_arn else 'table'}")
+            raise InvalidRequest.of("checkpoint", f"is of another {'stream' if self.stream_arn else 'table'}")
 
 
 def _start(request: pb.WatchTableRequest) -> str | Checkpoint:
@@ -55,10 +55,10 @@ def _start(request: pb.WatchTableRequest) -> str | Checkpoint:
         try:
             return Checkpoint.read(request.checkpoint)
         except BadCheckpoint as bad:
-            raise _fault("checkpoint", str(bad)) from bad
+            raise InvalidRequest.of("checkpoint", str(bad)) from bad
     position = request.position if kind == "position" else LATEST
     if position not in (LATEST, TRIM_HORIZON):
-        raise _fault("position", f"must be {LATEST} or {TRIM_HORIZON}")
+        raise InvalidRequest.of("position", f"must be {LATEST} or {TRIM_HORIZON}")
     return position
 
 
@@ -68,14 +68,10 @@ def _heartbeat(request: pb.WatchTableRequest) -> float:
     given = request.heartbeat_interval
     seconds = given.seconds + given.nanos / 1e9
     if not _SHORTEST_HEARTBEAT_SECONDS <= seconds <= _LONGEST_HEARTBEAT_SECONDS:
-        raise _fault("heartbeat_interval", "must be from 1 second to 5 minutes")
+        raise InvalidRequest.of("heartbeat_interval", "must be from 1 second to 5 minutes")
     return seconds
 
 
 def _table_of(stream_arn: str) -> str:
     """`arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-...` without the stream."""
     return stream_arn.partition("/stream/")[0]
-
-
-def _fault(path: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{path}: {problem}", FieldViolation(path, problem), field=path)
