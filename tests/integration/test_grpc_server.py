@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -334,6 +335,34 @@ async def test_every_call_of_a_busy_client_is_answered_or_may_be_sent_again_whil
         await server.stop()
         for number, call in enumerate(calls):
             assert await call in {str(number).encode(), grpc.StatusCode.UNAVAILABLE}
+
+
+async def test_connections_leave_half_of_the_files_to_others_and_come_again_when_there_is_room() -> None:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, most))
+    try:
+        server = _server()
+        bound = bind_tcp("127.0.0.1", 0)
+        host, port = bound.getsockname()
+        await server.listen(bound)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    taken = [await asyncio.open_connection(host, port) for _ in range(256)]
+    for reader, _ in taken:
+        assert await reader.read(1)  # SETTINGS
+    reader, turned_away = await asyncio.open_connection(host, port)
+    assert await reader.read() == b""
+    turned_away.close()
+    taken.pop()[1].close()
+    is_taken = False
+    while not is_taken:  # until the server has heard of the one that closed
+        reader, writer = await asyncio.open_connection(host, port)
+        is_taken = bool(await reader.read(1))
+        writer.close()
+    for _, writer in taken:
+        writer.close()
+        await writer.wait_closed()
+    await server.stop()
 
 
 @pytest.mark.parametrize(

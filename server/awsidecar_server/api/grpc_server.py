@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
@@ -19,8 +21,11 @@ from awsidecar_server.http2.inbox import Limits
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Receiver, Stream
 
+_log = structlog.get_logger()
+
 _BACKLOG = 1024
-# A sidecar has a handful of clients; more than this are a leak of somebody's.
+# A sidecar has a handful of clients; more than this are a leak of somebody's, and so is more than half of the files that
+# the process may open: the connections to AWS are files, too.
 _MOST_CONNECTIONS = 4096
 # How long a client has to hear that it should go elsewhere, before what it still sends is refused.
 _GOAWAY_SECONDS = 0.1
@@ -46,6 +51,8 @@ class GrpcServer:
         self.max_message_bytes = max_message_bytes
         self.budget = Budget(max_waiting_bytes)
         self._limits = Limits(max_streams, max_metadata_bytes)
+        self._most_connections = _files_allow()
+        self._is_turning_away = False
         self._methods: dict[str, Any] = {}
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
@@ -76,8 +83,12 @@ class GrpcServer:
         self._listeners.append(server)
 
     def _connection(self) -> asyncio.Protocol:
-        if len(self._connections) >= _MOST_CONNECTIONS:
+        if len(self._connections) >= self._most_connections:
+            if not self._is_turning_away:
+                _log.warning("too many connections; more are turned away", connections=len(self._connections))
+            self._is_turning_away = True
             return _TurnedAway()
+        self._is_turning_away = False
         connection = Connection(self, self._limits, self.budget, self._disconnected)
         self._connections.add(connection)
         return connection
@@ -154,6 +165,12 @@ class GrpcServer:
         while not done():
             self._changed.clear()
             await self._changed.wait()
+
+
+def _files_allow() -> int:
+    """How many connections are taken at once, by the files that the process may open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, files // 2)
 
 
 class _TurnedAway(asyncio.Protocol):

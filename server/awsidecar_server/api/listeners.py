@@ -8,6 +8,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+# A client whose host or network is gone says no goodbye. What listens passes this on to its connections.
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}.items()
+        if hasattr(socket, name)  # TCP_KEEPIDLE has another name on macOS
+    ),
+]
+
 
 class BindError(Exception):
     """An address that cannot be served on."""
@@ -48,6 +58,8 @@ def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
         # A port whose last connections are still closing is free.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+        for level, option, value in _KEEPALIVE:
+            bound.setsockopt(level, option, value)
         if family == socket.AF_INET6:
             with suppress(OSError):
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

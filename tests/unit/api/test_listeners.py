@@ -58,3 +58,11 @@ def test_port_is_free_again_though_its_last_connections_linger() -> None:
 def test_address_of_another_host_is_refused() -> None:
     with pytest.raises(BindError, match=r"AWSIDECAR_LISTEN_PORT: 192\.0\.2\.1:0"):
         reserve_tcp("192.0.2.1", 0)
+
+
+def test_connections_find_out_that_their_client_is_gone() -> None:
+    with bind_tcp(HOST, 0) as bound, socket.create_connection(bound.getsockname()):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
