@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpc import StatusCode
-
 from awsidecar.dynamodb.v1.batch_pb2 import DeleteRequest, KeysAndAttributes, PutRequest
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, BatchWriteStreamRequest
-from awsidecar.exceptions import BatchFailed, SidecarError
+from awsidecar.exceptions import LEAVING_OPEN, BatchFailed, SidecarError
 from awsidecar.failures import failure_of_part, out_of_time
 from awsidecar.messages import converter
 from awsidecar.operations import OWN
@@ -25,17 +23,6 @@ _REQUEST_BYTES = 1024 * 1024
 # while we wait for it.
 _MOST_OPEN = 2000
 _MOST_OPEN_BYTES = 8 * 1024 * 1024
-
-# A stream that breaks with another code has done nothing of what it has not told.
-_LEAVING_OPEN = frozenset(
-    {
-        StatusCode.CANCELLED,
-        StatusCode.DEADLINE_EXCEEDED,
-        StatusCode.INTERNAL,
-        StatusCode.UNAVAILABLE,
-        StatusCode.UNKNOWN,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +117,9 @@ class WriteProgress:
     def check(self, broken: SidecarError | None = None) -> None:
         """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
         for index, write in self._open.items():
-            self._fail(index, write, broken, ambiguous=broken is not None and broken.code in _LEAVING_OPEN)
+            # A stream that the sidecar ends with another code has done nothing of what it has not told.
+            is_open = broken is not None and (broken.ambiguous or broken.code in LEAVING_OPEN)
+            self._fail(index, write, broken, ambiguous=is_open)
         self._open.clear()
         failed = tuple(sorted(self._failed, key=lambda one: one.index))
         if failed:

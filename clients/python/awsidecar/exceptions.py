@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from awsidecar.batch_progress import FailedWrite
 
 
+# The codes with which gRPC itself ends a call that the sidecar may have been at work on.
+LEAVING_OPEN = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+
 class SidecarError(Exception):
     """Root of every failed call. Subclasses exist where callers branch; `code` and `reason` tell the rest."""
 
@@ -55,6 +67,17 @@ class SidecarError(Exception):
     def metadata(self) -> Mapping[str, str]:
         """Further facts of the refusal, by name."""
         return self.refusal.metadata
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether a write may have been carried out all the same.
+
+        The sidecar says so; where gRPC itself ended the call, nobody knows, and it is true.
+        """
+        if self.reason:
+            return self.metadata.get("ambiguous") == "true"
+        # The latter is an answer that is larger than gRPC takes.
+        return self.code in LEAVING_OPEN or self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     @property
     def operation(self) -> str:
@@ -288,3 +311,8 @@ class BatchFailed(SidecarError):
         super().__init__(replace(told, message=message, operation="BatchWriteStream"))
         self.failures = failures
         self.done = done
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether any of the failures is."""
+        return any(one.ambiguous for one in self.failures)

@@ -41,6 +41,8 @@ def failure_of_part(part: Any, operation: str) -> SidecarError:
     code = _CODES.get(part.code, grpc.StatusCode.UNKNOWN)
     # Its fields have the numbers of a status.
     facts = _facts(part.SerializeToString())
+    if part.ambiguous:
+        facts["metadata"] = {**facts.get("metadata", {}), "ambiguous": "true"}
     return exception_of(Refusal(code=code, message=part.message, operation=operation, **facts))
 
 

@@ -20,6 +20,7 @@ from .fake_sidecar import FakeSidecar, Refused, details_of
 
 AWAY = Refused(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 NOBODY = Refused(grpc.StatusCode.UNAUTHENTICATED, "who?", details_of("SESSION_NOT_FOUND", "awsidecar"))
+LARGE = Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "a message is larger than 37748736 bytes")
 THROTTLED = Failure(code=8, message="slow down")
 THROTTLED.MergeFromString(details_of("PROVISIONED_THROUGHPUT_EXCEEDED_EXCEPTION", "dynamodb.amazonaws.com"))
 THROTTLED.code, THROTTLED.message = 8, "slow down"
@@ -166,6 +167,8 @@ def test_leaving_the_block_tells_of_each_write_that_was_not_done(sidecar: FakeSi
     assert isinstance(failed[0].error, errors.ProvisionedThroughputExceededException)
     assert failed[1].error is None
     assert [one.ambiguous for one in failed] == [False, False, True]
+    assert [one.error.ambiguous for one in failed if one.error is not None] == [False, True]
+    assert caught.value.ambiguous
     assert caught.value.done == 3
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert str(caught.value).endswith(" slow down [PROVISIONED_THROUGHPUT_EXCEEDED_EXCEPTION, BatchWriteStream]")
@@ -180,10 +183,11 @@ def test_when_time_is_up_no_more_is_sent_and_the_rest_was_not_attempted(sidecar:
     assert len(failed) < 2500
     assert {(one.error, one.ambiguous) for one in caught.value.failures} == {(None, False)}
     assert "writes were not done; the first: time was up" in str(caught.value)
+    assert not caught.value.ambiguous
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-@pytest.mark.parametrize(("end", "ambiguous"), [(AWAY, True), (NOBODY, False)])
+@pytest.mark.parametrize(("end", "ambiguous"), [(AWAY, True), (LARGE, True), (NOBODY, False)])
 def test_a_stream_that_breaks_leaves_open_what_was_not_told(
     sidecar: FakeSidecar, way: str, end: Refused, ambiguous: bool
 ) -> None:

@@ -16,6 +16,7 @@ from awsidecar.failures import exception_of
 from .fake_sidecar import FakeSidecar, Refused, bad_request, details_of, retry_info
 
 AWS = "dynamodb.amazonaws.com"
+SIDECAR = "awsidecar"
 
 
 def refused(sidecar: FakeSidecar, client: awsidecar.Client, refusal: Refused) -> errors.SidecarError:
@@ -190,3 +191,24 @@ def test_an_exception_survives_pickling() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert again.refusal == error.refusal
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_ambiguous"),
+    [
+        (
+            Refused(grpc.StatusCode.UNAVAILABLE, "no", details_of("AWS_UNREACHABLE", SIDECAR, ambiguous="true")),
+            True,
+        ),
+        (Refused(grpc.StatusCode.UNAVAILABLE, "no", details_of("AWS_UNREACHABLE", SIDECAR)), False),
+        (Refused(grpc.StatusCode.UNAVAILABLE, "Socket closed"), True),
+        (Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), True),
+        (Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "the answer is too large"), True),
+        (Refused(grpc.StatusCode.UNIMPLEMENTED, "no such method"), False),
+    ],
+    ids=["told", "told of none", "connection lost", "time limit", "large answer", "no such method"],
+)
+def test_an_error_says_whether_a_write_may_have_happened(
+    sidecar: FakeSidecar, client: awsidecar.Client, refusal: Refused, is_ambiguous: bool
+) -> None:
+    assert refused(sidecar, client, refusal).ambiguous is is_ambiguous
