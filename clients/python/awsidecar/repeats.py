@@ -11,7 +11,10 @@ from awsidecar.exceptions import Unavailable
 
 # With pauses of 0.1, 0.2, 0.4, 0.8 and 1.6 seconds, less the jitter: as long as it takes to replace a sidecar.
 _MOST_IN_A_ROW = 6
+# With pauses of 3.2, 5 and 5 seconds on top: for what takes long anyway, a sidecar may take long to come back.
+PATIENT_IN_A_ROW = 9
 _FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
 # AWS knows a token again for ten minutes after its first use.
 TOKEN_SECONDS = 300.0
 # What the sidecar says when it goes; nothing is what gRPC says. AWS's own refusals have been tried again already.
@@ -26,12 +29,17 @@ class Repeats:
         limit_seconds: float,
         *,
         within_seconds: float = math.inf,
+        most_in_a_row: int = _MOST_IN_A_ROW,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`within_seconds` says for how long the call may be sent again, if that is shorter than the time limit."""
+        """`within_seconds` says for how long the call may be sent again, if that is shorter than the time limit.
+
+        `most_in_a_row` is with how many failures in a row it is over.
+        """
         self._clock = clock
         self._jitter = jitter
+        self._most_in_a_row = most_in_a_row
         begun = clock()
         self._ends = begun + limit_seconds
         self._ends_repeating = begun + min(limit_seconds, within_seconds)
@@ -44,9 +52,9 @@ class Repeats:
     def pause_after(self, failure: Unavailable) -> float | None:
         """Returns the seconds to wait before the call is sent again; None when it is over."""
         self._in_a_row += 1
-        longest = _FIRST_PAUSE_SECONDS * 2 ** (self._in_a_row - 1)
+        longest = min(_FIRST_PAUSE_SECONDS * 2 ** (self._in_a_row - 1), _LONGEST_PAUSE_SECONDS)
         pause = longest * (0.5 + self._jitter() / 2)
-        if failure.reason not in _GONE or self._in_a_row >= _MOST_IN_A_ROW:
+        if failure.reason not in _GONE or self._in_a_row >= self._most_in_a_row:
             return None
         return pause if self._clock() + pause < self._ends_repeating else None
 

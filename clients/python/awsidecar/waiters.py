@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from awsidecar.exceptions import Unavailable
 from awsidecar.messages import converter
 from awsidecar.operations import OWN
-from awsidecar.repeats import Repeats
+from awsidecar.repeats import PATIENT_IN_A_ROW, Repeats
 from awsidecar.settings import checked_timeout
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Wait:
         self.method = OWN[rpc]
         self.request = self.method.request_class(**fields)
         self.last: Any = {}
-        self.repeats = Repeats(checked_timeout(seconds))
+        self.repeats = Repeats(checked_timeout(seconds), most_in_a_row=PATIENT_IN_A_ROW)
         self._description = description
 
     def note(self, state: Any) -> None:
