@@ -18,6 +18,9 @@ from awsidecar_server.http2.stream import Stream
 
 _log = structlog.get_logger()
 
+# What a piece of a request takes beside its bytes: a peer may send thousands of two bytes each.
+_PIECE_BYTES = 48
+
 _DEFECT = "an internal error; the sidecar's log has it"
 
 
@@ -88,10 +91,10 @@ class Call:
     # The request, as a receiver of the stream
 
     def data(self, chunk: bytes) -> None:
-        if not self._host.budget.take(len(chunk)):
+        if not self._host.budget.take(len(chunk) + _PIECE_BYTES):
             self._refuse(wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way"))
             return
-        self._held_bytes += len(chunk)
+        self._held_bytes += len(chunk) + _PIECE_BYTES
         self._pieces.append(chunk)
         self._size += len(chunk)
         if self._size >= self._needed:
@@ -318,7 +321,7 @@ class StreamCall(Call):
                 found = self._first(self._needed)
                 self._at += self._needed
                 self._size -= self._needed
-                self._give_back(self._needed)
+                self._give_back(self._held_bytes - self._size - _PIECE_BYTES * len(self._pieces))
                 self._needed = wire.PREFIX_BYTES
         if self._untaken_bytes and self._size < self._needed:
             untaken, self._untaken_bytes = self._untaken_bytes, 0

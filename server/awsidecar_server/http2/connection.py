@@ -22,6 +22,9 @@ _log = structlog.get_logger()
 _HANDSHAKE_SECONDS = 10.0
 # How long a peer may take to read what is left when its connection ends.
 _LINGER_SECONDS = 5.0
+# Frames of one connection before others have their turn. A read of 256 KiB has twenty thousand of the smallest, and
+# dozens at most of those that carry requests.
+_FRAMES_A_TURN = 256
 
 
 class Connection(asyncio.Protocol):
@@ -36,6 +39,8 @@ class Connection(asyncio.Protocol):
         self._outbox = Outbox(self._loop, budget, self._ended)
         self._inbox = Inbox(acceptor, limits, self._outbox, Calm(self._loop.time), self._answered)
         self._rest = b""
+        # Others have their turn; what has come meanwhile waits.
+        self._is_resting = False
         self._has_preface = False
         self._going_away: asyncio.TimerHandle | None = None
         # During the end: a response is out, or nobody takes it any more.
@@ -69,10 +74,21 @@ class Connection(asyncio.Protocol):
         return True  # we have closed, with a limit to how long the peer may take what is left
 
     def data_received(self, data: bytes) -> None:
+        self._rest = self._rest + data if self._rest else data
+        if not self._is_resting:
+            self._read()
+
+    def _go_on(self) -> None:
+        self._is_resting = False
+        self._read()
+        if not self._is_resting and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _read(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         try:
-            self._cut(self._rest + data if self._rest else data)
+            self._cut(self._rest)
             if self._going_away is not None:  # streams that the peer gave up end without a response
                 self._check_end()
         except ConnectionFailed as failed:
@@ -90,8 +106,9 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFailed(frames.PROTOCOL_ERROR, "the connection does not begin as HTTP/2 does")
             self._has_preface = True
             at = len(frames.PREFACE)
-        frame = self._inbox.frame
-        while end - at >= frames.HEADER_BYTES:
+        frame, left = self._inbox.frame, _FRAMES_A_TURN
+        while end - at >= frames.HEADER_BYTES and left:
+            left -= 1
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             if length > frames.DEFAULT_FRAME_SIZE:
                 raise ConnectionFailed(frames.FRAME_SIZE_ERROR, "a frame larger than was allowed")
@@ -105,6 +122,10 @@ class Connection(asyncio.Protocol):
             if self._transport is None or self._transport.is_closing():
                 return
         self._rest = data[at:] if at < end else b""
+        if not left and self._transport is not None:
+            self._is_resting = True
+            self._transport.pause_reading()
+            self._loop.call_soon(self._go_on)
         if self._inbox.has_settings and self._going_away is None:
             self._ending.cancel()
 

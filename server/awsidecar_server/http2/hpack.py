@@ -85,6 +85,9 @@ _FIELD_BYTES = 32
 # As a receiver that says nothing of it has; we say nothing.
 TABLE_BYTES = 4096
 _LONGEST_INTEGER = 1 << 28
+# A block that is too large is read to its end, so that it can be answered, while it has no more than so many times what
+# is allowed: a MiB can have a million fields.
+_READ_ON = 16
 # Longer values are hardly ever sent twice.
 _SHORT = 32
 
@@ -102,7 +105,10 @@ class Decoder:
         self._limit = TABLE_BYTES
 
     def decode(self, block: bytes, limit: int) -> list[Field] | None:
-        """The fields of a block; None when they are larger than `limit`, counted as in a table."""
+        """The fields of a block; None when they are larger than `limit`, counted as in a table.
+
+        Raises `BadHeaders` for what cannot be read, or is larger by far.
+        """
         fields: list[Field] = []
         table, at, end, size = self._table, 0, len(block), 0
         try:
@@ -129,6 +135,8 @@ class Decoder:
                 size += len(field[0]) + len(field[1]) + _FIELD_BYTES
                 if size <= limit:
                     fields.append(field)
+                elif size > _READ_ON * limit:
+                    raise BadHeaders("far more fields than are allowed")
         except (IndexError, NotHuffman, UnicodeDecodeError) as bad:
             raise BadHeaders("a header block that cannot be read") from bad
         return fields if size <= limit else None

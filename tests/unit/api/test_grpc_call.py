@@ -107,7 +107,7 @@ async def test_requests_that_do_not_end_are_refused_before_they_fill_the_memory(
     host, streams = FakeHost(limit_bytes=3 * LIMIT), [FakeStream() for _ in range(5)]
     calls = [unary(host, stream) for stream in streams]
     for call in calls:
-        call.data(message(b"x" * LIMIT)[: LIMIT - 10])
+        call.data(message(b"x" * LIMIT)[: LIMIT - 100])
     assert [stream.status for stream in streams] == [None, None, None, "8", "8"]
     for call in calls[:3]:
         call.lost()
@@ -184,11 +184,35 @@ async def test_stream_of_requests_that_nobody_reads_counts_against_the_budget() 
 
     call = streaming(host, stream, late)
     for _ in range(4):
-        call.data(message(b"x" * (LIMIT - 5)))
-    assert host.budget.held_bytes == 3 * LIMIT
+        call.data(message(b"x" * (LIMIT - 100)))
+    assert 2 * LIMIT < host.budget.held_bytes <= 3 * LIMIT
     going_on.set()
     await host.some_finished.wait()
     assert (stream.status, host.budget.held_bytes) == ("8", 0)
+
+
+async def test_request_in_countless_pieces_counts_for_what_it_takes() -> None:
+    host, stream = FakeHost(), FakeStream()
+    call = unary(host, stream)
+    for piece in [b"\0\0", b"\0\3", b"\0", *[b"xy"] * 300]:
+        if stream.status is None:
+            call.data(piece)
+    assert (stream.status, host.budget.held_bytes) == ("8", 0)
+
+
+async def test_budget_of_a_long_stream_comes_back_with_each_message() -> None:
+    host, stream = FakeHost(), FakeStream()
+    call = streaming(host, stream)
+    for _ in range(1000):
+        raw = message(b"x")
+        call.data(raw[:3])
+        call.data(raw[3:])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert host.budget.held_bytes == 0
+    call.ended()
+    await host.some_finished.wait()
+    assert stream.status == "0"
 
 
 async def test_requests_of_a_stream_are_not_made_before_they_are_asked_for() -> None:

@@ -41,9 +41,16 @@ class Transport:
         self.raw = bytearray()
         self.is_closed = False
         self.is_aborted = False
+        self.is_read = True
 
     def write(self, raw: bytes) -> None:
         self.raw += raw
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
 
     def is_closing(self) -> bool:
         return self.is_closed

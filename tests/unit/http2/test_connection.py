@@ -378,6 +378,22 @@ class TestAttacks:
         await peer.send(data(1, b"more"), data(1, b"and more", ends=True))
         assert (request.body, request.is_whole) == (b"", False)
 
+    async def test_flood_of_frames_gives_others_their_turn(self, peer: Peer) -> None:
+        await peer.begin()
+        assert steps_of(peer, frames.window_update(0, 1) * 10_000) < 5000
+        turns = 0
+        while not peer.transport.is_read:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 30
+        await peer.send(open_request(1))
+        assert peer.requests
+
+    async def test_block_of_countless_fields(self, peer: Peer) -> None:
+        """A byte can stand for a field of thousands."""
+        await peer.begin()
+        await self.ended_by(peer, open_request(1, block=b"\x82" * 10_000), 1)
+
     async def test_header_block_without_end(self, peer: Peer) -> None:
         await peer.begin()
         piece = b"x" * frames.DEFAULT_FRAME_SIZE
