@@ -117,13 +117,16 @@ async def test_session_that_is_closed_has_nothing_more_written(
     session = (("x-awsidecar-session", await sidecar.open_session("AKIABATCHES")),)
     aws.on("DescribeTable", DESCRIBED)
     aws.on("BatchWriteItem", Answer())
-    call: Any = sidecar.dynamodb.BatchWriteStream(timeout=60, metadata=session)
-    request: Any = writes(1)
+    call: Any
+    request: Any
     if service == "documents":
         documents: Any = DocumentServiceStub(sidecar.channel)
         call = documents.BatchWrite(timeout=60, metadata=session)
         request = BatchWriteRequest()
         request.writes.add(table_name="T").put.update({"pk": "0"})
+    else:
+        call = sidecar.dynamodb.BatchWriteStream(timeout=60, metadata=session)
+        request = writes(1)
     await call.write(request)
     assert _results(await call.read()) == ["done"]
     await sidecar.credentials.CloseSession(CloseSessionRequest(), metadata=session)
