@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,8 +24,10 @@ async def stub() -> AsyncIterator[StubAws]:
     await stub.stop()
 
 
-async def ask(proxy: FaultProxy, operation: str, parameters: Any) -> tuple[int, Any]:
+async def ask(proxy: FaultProxy, operation: str, parameters: Any, call: str = "") -> tuple[int, Any]:
     headers = {"X-Amz-Target": f"DynamoDB_20120810.{operation}"}
+    if call:
+        headers["amz-sdk-invocation-id"] = call
     async with (
         aiohttp.ClientSession() as session,
         session.post(proxy.url, data=json.dumps(parameters), headers=headers) as answer,
@@ -81,3 +84,30 @@ async def test_other_operations_pass(stub: StubAws) -> None:
     async with proxied(stub.url, Faults(throttled=1.0)) as proxy:
         assert await ask(proxy, "DescribeTable", {"TableName": "T"}) == (200, {"Table": {}})
         assert proxy.counts == {"passed": 1}
+
+
+async def statuses(url: str, order: list[int], seed: int) -> dict[int, list[int]]:
+    """What the attempts of each call were answered, when they came in this order."""
+    answered: dict[int, list[int]] = {call: [] for call in order}
+    async with proxied(url, Faults(throttled=0.3, failed_before=0.3), seed=seed) as proxy:
+        for call in order:
+            status, _ = await ask(
+                proxy, "BatchWriteItem", {"RequestItems": {"T": WRITES}}, f"of-{id(proxy)}-{call}"
+            )
+            answered[call].append(status)
+    return answered
+
+
+async def test_what_a_call_meets_depends_on_no_other_call_and_on_no_name(stub: StubAws) -> None:
+    calls = list(range(12))
+    in_turn = await statuses(stub.url, calls * 5, seed=4)
+    mixed = random.Random(1).sample(calls * 4, 4 * len(calls))
+    assert await statuses(stub.url, [*calls, *mixed], seed=4) == in_turn
+    assert await statuses(stub.url, calls * 5, seed=5) != in_turn
+
+
+async def test_a_call_is_struck_three_times_at_most(stub: StubAws) -> None:
+    async with proxied(stub.url, Faults(throttled=1.0)) as proxy:
+        parameters = {"RequestItems": {"T": WRITES}}
+        answered = [(await ask(proxy, "BatchWriteItem", parameters, call))[0] for call in "ababababa"]
+    assert answered == [*[400] * 6, *[200] * 3]

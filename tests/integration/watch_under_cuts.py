@@ -24,6 +24,8 @@ from tests.integration.fault_proxy import Faults, proxied
 from awsidecar import aio, shapes
 
 TABLE = "watch-under-cuts"
+# Each kind of fault strikes one of the first ten calls with this seed: no run is too short to meet them all.
+_SEED = 3
 FAULTS = Faults(throttled=0.01, failed_before=0.02, cut_after=0.05)
 _OPERATIONS = frozenset({"DescribeStream", "GetRecords", "GetShardIterator"})
 # A batch writes each of its items once, and its groups are written side by side.
@@ -116,7 +118,7 @@ class Figures:
         ]
 
 
-async def run(endpoint: str, writes: int, cuts: int, *, seed: int = 1) -> Figures:
+async def run(endpoint: str, writes: int, cuts: int, *, seed: int = _SEED) -> Figures:
     """Writes so many changes to a fresh table, and watches it meanwhile."""
     figures = Figures(writes)
     async with proxied(endpoint, FAULTS, seed=seed, operations=_OPERATIONS) as proxy:
@@ -191,7 +193,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--writes", type=int, default=50_000)
     options.add_argument("--cuts", type=int, default=20)
-    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--seed", type=int, default=_SEED)
     chosen = options.parse_args()
     with dynamodb_local.running() as endpoint:
         figures = asyncio.run(run(endpoint, chosen.writes, chosen.cuts, seed=chosen.seed))
