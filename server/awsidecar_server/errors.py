@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeAlias
+
+# The caller's path of a field, from that in AWS's request.
+Naming: TypeAlias = Callable[[str], str]
 
 
 class SidecarError(Exception):
@@ -25,7 +29,7 @@ class SidecarError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One field at fault: its path in AWS's names (`Item.tags.L[2]`), and what is wrong with it."""
+    """One field at fault: its path in the caller's request (`Item.tags.L[2]`), and what is wrong with it."""
 
     field: str
     description: str
@@ -44,6 +48,13 @@ class InvalidRequest(SidecarError):
     def of(cls, path: str, problem: str) -> Self:
         """For one field at fault, by its path: told in the message, as `field` and as a violation."""
         return cls(f"{path}: {problem}", FieldViolation(path, problem), field=path)
+
+    def named(self, naming: Naming) -> InvalidRequest:
+        """The same, with the field at fault as the caller knows it."""
+        if len(self.violations) != 1:
+            return self
+        (one,) = self.violations
+        return InvalidRequest.of(naming(one.field), one.description)
 
 
 class NumberNotExact(SidecarError):
@@ -104,10 +115,17 @@ class Draining(Unavailable):
 
 
 class DeadlineSpent(SidecarError):
-    """The caller's deadline passed during the work."""
+    """The caller's deadline passed during the work.
 
-    def __init__(self) -> None:
-        super().__init__("the deadline passed before AWS answered", reason="DEADLINE_SPENT")
+    `awaited` is the state that the call was waiting for, if it is a wait, and `status` the last one that AWS told.
+    """
+
+    def __init__(self, awaited: str = "", status: str = "") -> None:
+        message = "the deadline passed before AWS answered"
+        if awaited:
+            last = f"the last one was {status}" if status else "AWS has told none"
+            message = f"the deadline passed while the call waited for the state {awaited}; {last}"
+        super().__init__(message, reason="DEADLINE_SPENT", **({"status": status} if status else {}))
 
 
 class StateUnreachable(SidecarError):
@@ -140,6 +158,10 @@ class NothingToWatch(SidecarError):
     """The table has no stream of its changes, or has it no longer; the caller or the table's owner must act."""
 
 
+def _as_aws_does(path: str) -> str:
+    return path
+
+
 @dataclass(eq=False)  # compared and hashed as any exception is
 class AwsRejected(Exception):
     """AWS answered with an error: the caller, the account's owner or AWS must act.
@@ -160,6 +182,21 @@ class AwsRejected(Exception):
     # The tier that signed; empty when the call was unsigned.
     tier: str = ""
     members: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    # What the caller calls the fields that AWS's message names.
+    naming: Naming = field(default=_as_aws_does, repr=False)
 
     def __str__(self) -> str:
         return f"{self.service} {self.operation}: {self.code}"
+
+    def named(self, naming: Naming) -> AwsRejected:
+        """The same, for a caller with other names for the fields; callers may share the one that this is made of."""
+        return replace(self, naming=naming)
+
+
+@contextmanager
+def naming_fields(naming: Naming) -> Iterator[None]:
+    """What is refused within names fields as the caller does, whose request is not AWS's."""
+    try:
+        yield
+    except (AwsRejected, InvalidRequest) as failure:
+        raise failure.named(naming) from failure

@@ -115,7 +115,8 @@ def _field_details(
     if isinstance(failure, errors.InvalidRequest):
         found = failure.violations
     elif isinstance(failure, errors.AwsRejected) and verdict.code is StatusCode.INVALID_ARGUMENT:
-        found = violations(failure.message)
+        naming = failure.naming
+        found = (errors.FieldViolation(naming(one.field), one.description) for one in violations(failure.message))
     request = error_details_pb2.BadRequest()
     for one in islice(found, _MOST_FIELDS):
         violation = error_details_pb2.BadRequest.FieldViolation(

@@ -22,7 +22,7 @@ _PAGED = {"Query": QUERY, "Scan": SCAN}
 
 def document_handlers(means: Means, gate: Gate) -> Mapping[str, Handler | Streaming]:
     """The handlers by the name of service and method."""
-    operations, streams = means.operations, PageStreams(means.operations)
+    operations, streams = means.operations, PageStreams(means.operations, is_plain=True)
     aws = {rpc.aws_operation: rpc for rpc in aws_rpcs()}
     found: dict[str, Handler | Streaming] = {**document_batch_handlers(means, gate)}
     for rpc in rpcs(DOCUMENT_SERVICE):

@@ -54,7 +54,7 @@ class Edge:
                 await admission.admit(len(raw))
                 metadata, region, deadline = self._told(context)
                 request = Request(_read(request_class, raw), metadata, region, deadline, len(raw), progress)
-                reply = await _within_deadline(handler(request), deadline)
+                reply = await _within_deadline(handler(request), deadline, progress)
                 answer = self._written(reply.message)
                 ends = trailers(reply.tier, reply.request_id, reply.attempts)
                 if ends:
@@ -138,7 +138,7 @@ class Edge:
             self._admission.begin_endless(task)
         handler: Any = streaming.handler
         try:
-            await _within_deadline(self._written_out(handler(call), context), call.deadline)
+            await _within_deadline(self._written_out(handler(call), context), call.deadline, call.progress)
         finally:
             self._admission.end_endless(task)
 
@@ -186,7 +186,7 @@ def _deadline(remaining: float | None) -> float | None:
     return asyncio.get_running_loop().time() + remaining - min(_ANSWER_SECONDS, remaining * _ANSWER_SHARE)
 
 
-async def _within_deadline(work: Awaitable[ResultT], deadline: float | None) -> ResultT:
+async def _within_deadline(work: Awaitable[ResultT], deadline: float | None, progress: Progress) -> ResultT:
     """The one place where the caller's deadline ends the work: credentials, attempts and waits are all inside."""
     if deadline is None:
         return await work
@@ -197,4 +197,5 @@ async def _within_deadline(work: Awaitable[ResultT], deadline: float | None) -> 
     except TimeoutError as spent:
         if not limit.expired():  # somebody else's
             raise
-        raise DeadlineSpent from spent
+        awaited = progress.awaited
+        raise (DeadlineSpent(awaited.state, awaited.last) if awaited else DeadlineSpent()) from spent

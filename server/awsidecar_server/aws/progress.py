@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from awsidecar_server.aws.idempotency import Nature
 from awsidecar_server.aws.retries import Failure, is_ambiguous
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A state that a call waits for, and the last one that it has seen: empty before the first answer."""
+
+    state: str
+    last: str = ""
 
 
 class Progress:
@@ -14,10 +23,12 @@ class Progress:
     Whoever sends changes it. It outlives the sending, which a deadline may cut anywhere, and whatever comes after.
     """
 
-    __slots__ = ("_is_out", "_nature", "_was_ambiguous", "attempts")
+    __slots__ = ("_is_out", "_nature", "_was_ambiguous", "attempts", "awaited")
 
     def __init__(self) -> None:
         self.attempts = 0
+        # None: the call does not wait for a state.
+        self.awaited: Awaited | None = None
         self._nature: Callable[[], Nature] = _unknown
         # A request has left us, and nobody knows that it did nothing: no answer has come yet, or a favourable one.
         self._is_out = False

@@ -28,6 +28,7 @@ from awsidecar_server.dynamodb.batches.reads import Reads
 from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.batches.work import Asked, Check, checked_capacity
 from awsidecar_server.dynamodb.batches.writes import Writes
+from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.errors import InvalidRequest, NumberNotExact
 from awsidecar_server.operations import Scope, converted
 
@@ -62,6 +63,7 @@ class DocumentWrites(Writes):
 class DocumentReads(Reads):
     """The reads of one stream."""
 
+    tables_field = "Options.Tables"
     # Whether a number that a double does not hold exactly may be text; known after the first request.
     large_as_text = False
 
@@ -122,10 +124,10 @@ def _write(path: str, write: BatchedWrite) -> Asked:
     kind = write.WhichOneof("write")
     if kind == "put":
         put = PutRequest()
-        return _asked(write.table_name, put, put.item, write.put, f"{path}.Put")
+        return _asked(write.table_name, put, put.item, write.put, path, ".Put")
     if kind == "delete":
         delete = DeleteRequest()
-        return _asked(write.table_name, delete, delete.key, write.delete, f"{path}.Delete")
+        return _asked(write.table_name, delete, delete.key, write.delete, path, ".Delete")
     return _refused(path, "", "has neither Put nor Delete")
 
 
@@ -135,15 +137,16 @@ def _get(path: str, get: BatchedGet) -> Asked:
     if not get.key.fields:
         return _refused(path, ".Key", "is required")
     key = Key()
-    return _asked(get.table_name, key, key.attributes, get.key, f"{path}.Key")
+    return _asked(get.table_name, key, key.attributes, get.key, path, ".Key")
 
 
-def _asked(table: str, message: Message, attributes: Any, struct: Struct, path: str) -> Asked:
+def _asked(table: str, message: Message, attributes: Any, struct: Struct, path: str, member: str) -> Asked:
+    names = Names(f"{path}.TableName", path + member)
     try:
         to_attributes(struct, attributes)
     except Fault as fault:
-        return Asked("", message, fault.within(path).as_request_error())
-    return Asked(table, message)
+        return Asked("", message, fault.within(names.attributes).as_request_error())
+    return Asked(table, message, names=names)
 
 
 def _refused(path: str, member: str, problem: str) -> Asked:

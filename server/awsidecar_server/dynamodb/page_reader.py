@@ -12,6 +12,7 @@ from awsidecar.dynamodb.v1.partiql_pb2 import ExecuteStatementRequest, ExecuteSt
 from awsidecar.dynamodb.v1.query_pb2 import QueryRequest, QueryResponse, ScanRequest, ScanResponse
 from awsidecar_server.bridge import wire
 from awsidecar_server.bridge.outlines import outline_of
+from awsidecar_server.errors import Naming, naming_fields
 from awsidecar_server.operations import Operations, Scope
 
 # Who calls now: asked for every page, so that a session that has ended gets no more of them.
@@ -89,9 +90,17 @@ class PageReader:
     """Reads one sequence of pages: a query, a statement, a scan or a segment of one."""
 
     def __init__(
-        self, operations: Operations, paging: Paging, request: PageRequest, scoping: Scoping, *, segment: int = 0
+        self,
+        operations: Operations,
+        paging: Paging,
+        request: PageRequest,
+        scoping: Scoping,
+        *,
+        naming: Naming,
+        segment: int = 0,
     ) -> None:
         self._segment = segment
+        self._naming = naming
         self._operation = operations[paging.operation]
         self._paging = paging
         self._scoping = scoping
@@ -126,8 +135,9 @@ class PageReader:
         return min(max(wanted, share), self._page_limit, _MOST)
 
     async def _read(self) -> Page:
-        request = self._request
-        done = await self._operation.perform(request, await self._scoping(), request.ByteSize())
+        request, scope = self._request, await self._scoping()
+        with naming_fields(self._naming):
+            done = await self._operation.perform(request, scope, request.ByteSize())
         answer = done.message if isinstance(done.message, bytes) else done.message.SerializeToString()
         response = _PAGE(answer)
         if self._segment:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from awsidecar.dynamodb.v1 import (
     backups_pb2,
@@ -18,47 +19,63 @@ from awsidecar.dynamodb.v1 import (
     time_to_live_pb2,
     waiters_pb2,
 )
+from awsidecar_server.bridge.descriptors import is_required
+from awsidecar_server.contract import DYNAMODB_SERVICE, Rpc, aws_rpcs, rpcs
+from awsidecar_server.dynamodb.field_names import in_snake_case
 from awsidecar_server.dynamodb.waiting import GONE, Standing, View, Wait
 from awsidecar_server.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Waiter:
-    """One thing to wait for."""
+class State:
+    """What is waited for, as far as the contract does not tell it."""
 
     operation: str
-    answer_class: type[Message]
-    # The RPC's message, and its field that holds AWS's description.
-    message_class: type[Message]
-    field: str
-    # The RPC's fields that must be set, and the states that may be waited for, the usual one first.
-    required: tuple[str, ...]
+    # The states that may be waited for, the usual one first.
     goals: tuple[str, ...]
-    # AWS's request, from the RPC's.
-    request: Callable[[Any], Message]
     # What AWS's answer means for the RPC's request and the state that is waited for.
     view: Callable[[Any, Any, str], View]
+    # Fields that must be set, besides those that AWS requires.
+    also_required: tuple[str, ...] = ()
+
+
+class Waiter:
+    """An RPC that waits. Its fields that AWS's operation knows, too, have the same names there, and go to it."""
+
+    def __init__(self, rpc: Rpc, aws: Rpc, state: State) -> None:
+        self._state = state
+        self._request_class: Any = GetMessageClass(aws.request)
+        self._answer_class = GetMessageClass(aws.response)
+        self._message_class: Any = GetMessageClass(rpc.response)
+        # Holds AWS's description.
+        (self._description,) = (one.name for one in rpc.response.fields if one.message_type is not None)
+        self._passed_on = tuple(one.name for one in aws.request.fields if one.name in rpc.request.fields_by_name)
+        self._required = (*(one.name for one in aws.request.fields if is_required(one)), *state.also_required)
+        self._naming = in_snake_case(aws.request)
 
     def wait(self, request: Any) -> Wait:
         """The wait that an RPC asks for; raises `InvalidRequest` naming the field at fault."""
-        for name in self.required:
+        state = self._state
+        for name in self._required:
             if not getattr(request, name):
                 raise InvalidRequest.of(name, "is required")
-        goal = getattr(request, "until", "") or self.goals[0]
-        if goal not in self.goals:
-            raise InvalidRequest.of("until", f"must be one of {', '.join(self.goals)}")
+        goal = getattr(request, "until", "") or state.goals[0]
+        if goal not in state.goals:
+            raise InvalidRequest.of("until", f"must be one of {', '.join(state.goals)}")
 
         def view(answer: Any) -> View:
             if answer is None:
                 return View(GONE, Standing.REACHED if goal == GONE else Standing.UNKNOWN)
-            return self.view(request, answer, goal)
+            return state.view(request, answer, goal)
 
-        return Wait(self.operation, self.request(request), self.answer_class, view, self._message)
+        asked = self._request_class(**{name: getattr(request, name) or None for name in self._passed_on})
+        words = f"{goal}, with all indexes" if getattr(request, "indexes", False) and goal != GONE else goal
+        return Wait(state.operation, asked, self._answer_class, view, self._message, words, self._naming)
 
     def _message(self, view: View) -> Message:
-        message: Any = self.message_class(status=view.status, reached=view.standing is Standing.REACHED)
+        message: Any = self._message_class(status=view.status, reached=view.standing is Standing.REACHED)
         if view.description is not None:
-            getattr(message, self.field).CopyFrom(view.description)
+            getattr(message, self._description).CopyFrom(view.description)
         return message  # type: ignore[no-any-return]
 
 
@@ -143,79 +160,24 @@ def _time_to_live(_: Message, answer: time_to_live_pb2.DescribeTimeToLiveRespons
 
 
 # By the name of the RPC.
-WAITERS: Mapping[str, Waiter] = {
-    "WaitForTable": Waiter(
-        operation="DescribeTable",
-        answer_class=tables_pb2.DescribeTableResponse,
-        message_class=waiters_pb2.WaitForTableResponse,
-        field="table",
-        required=("table_name",),
-        goals=("ACTIVE", GONE),
-        request=lambda one: tables_pb2.DescribeTableRequest(table_name=one.table_name),
-        view=_table,
+_STATES: Mapping[str, State] = {
+    "WaitForTable": State("DescribeTable", ("ACTIVE", GONE), _table),
+    "WaitForBackup": State("DescribeBackup", ("AVAILABLE", GONE), _backup),
+    "WaitForExport": State("DescribeExport", ("COMPLETED",), _export),
+    "WaitForImport": State("DescribeImport", ("COMPLETED",), _import),
+    "WaitForKinesisStreamingDestination": State(
+        "DescribeKinesisStreamingDestination", ("ACTIVE", "DISABLED"), _destination, also_required=("stream_arn",)
     ),
-    "WaitForBackup": Waiter(
-        operation="DescribeBackup",
-        answer_class=backups_pb2.DescribeBackupResponse,
-        message_class=waiters_pb2.WaitForBackupResponse,
-        field="backup_description",
-        required=("backup_arn",),
-        goals=("AVAILABLE", GONE),
-        request=lambda one: backups_pb2.DescribeBackupRequest(backup_arn=one.backup_arn),
-        view=_backup,
-    ),
-    "WaitForExport": Waiter(
-        operation="DescribeExport",
-        answer_class=exports_pb2.DescribeExportResponse,
-        message_class=waiters_pb2.WaitForExportResponse,
-        field="export_description",
-        required=("export_arn",),
-        goals=("COMPLETED",),
-        request=lambda one: exports_pb2.DescribeExportRequest(export_arn=one.export_arn),
-        view=_export,
-    ),
-    "WaitForImport": Waiter(
-        operation="DescribeImport",
-        answer_class=imports_pb2.DescribeImportResponse,
-        message_class=waiters_pb2.WaitForImportResponse,
-        field="import_table_description",
-        required=("import_arn",),
-        goals=("COMPLETED",),
-        request=lambda one: imports_pb2.DescribeImportRequest(import_arn=one.import_arn),
-        view=_import,
-    ),
-    "WaitForKinesisStreamingDestination": Waiter(
-        operation="DescribeKinesisStreamingDestination",
-        answer_class=kinesis_destinations_pb2.DescribeKinesisStreamingDestinationResponse,
-        message_class=waiters_pb2.WaitForKinesisStreamingDestinationResponse,
-        field="destination",
-        required=("table_name", "stream_arn"),
-        goals=("ACTIVE", "DISABLED"),
-        request=lambda one: kinesis_destinations_pb2.DescribeKinesisStreamingDestinationRequest(
-            table_name=one.table_name
-        ),
-        view=_destination,
-    ),
-    "WaitForContributorInsights": Waiter(
-        operation="DescribeContributorInsights",
-        answer_class=contributor_insights_pb2.DescribeContributorInsightsResponse,
-        message_class=waiters_pb2.WaitForContributorInsightsResponse,
-        field="description",
-        required=("table_name",),
-        goals=("ENABLED", "DISABLED"),
-        request=lambda one: contributor_insights_pb2.DescribeContributorInsightsRequest(
-            table_name=one.table_name, index_name=one.index_name or None
-        ),
-        view=_insights,
-    ),
-    "WaitForTimeToLive": Waiter(
-        operation="DescribeTimeToLive",
-        answer_class=time_to_live_pb2.DescribeTimeToLiveResponse,
-        message_class=waiters_pb2.WaitForTimeToLiveResponse,
-        field="time_to_live_description",
-        required=("table_name",),
-        goals=("ENABLED", "DISABLED"),
-        request=lambda one: time_to_live_pb2.DescribeTimeToLiveRequest(table_name=one.table_name),
-        view=_time_to_live,
-    ),
+    "WaitForContributorInsights": State("DescribeContributorInsights", ("ENABLED", "DISABLED"), _insights),
+    "WaitForTimeToLive": State("DescribeTimeToLive", ("ENABLED", "DISABLED"), _time_to_live),
 }
+
+
+def _waiters() -> Mapping[str, Waiter]:
+    own = {rpc.method: rpc for rpc in rpcs(DYNAMODB_SERVICE)}
+    aws = {rpc.aws_operation: rpc for rpc in aws_rpcs()}
+    return {name: Waiter(own[name], aws[state.operation], state) for name, state in _STATES.items()}
+
+
+# By the name of the RPC.
+WAITERS = _waiters()

@@ -11,8 +11,16 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from awsidecar_server.aws.progress import Awaited
 from awsidecar_server.aws.retries import THROTTLING
-from awsidecar_server.errors import AwsRejected, AwsUnreachable, StateUnreachable
+from awsidecar_server.errors import (
+    AwsRejected,
+    AwsUnreachable,
+    DeadlineSpent,
+    Naming,
+    StateUnreachable,
+    naming_fields,
+)
 from awsidecar_server.operations import Operations, Scope
 
 # AWS's own waiters ask every 20 seconds, so a table that takes two is told of after twenty. Small things take seconds,
@@ -81,6 +89,10 @@ class Wait:
     view: Callable[[Any], View]
     # The caller's message for a view.
     message: Callable[[View], Message]
+    # The state that is waited for, in words.
+    goal: str
+    # What the caller calls the members of the request.
+    naming: Naming
 
 
 class Waiting:
@@ -109,8 +121,11 @@ class Waiting:
         course = _Course(self._clock)
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
-            view = await self._look(wait, await scoping(), course)
+            scope = await scoping()
+            scope.progress.awaited = Awaited(wait.goal, course.status)
+            view = await self._look(wait, scope, course)
             if view is not None:
+                scope.progress.awaited = Awaited(wait.goal, view.status)
                 if course.is_news(view):
                     yield wait.message(view)
                 if view.standing is Standing.REACHED:
@@ -122,7 +137,10 @@ class Waiting:
     async def _look(self, wait: Wait, scope: Scope, course: _Course) -> View | None:
         """What AWS says now; None when it says nothing, which an outage of moments may be the reason for."""
         try:
-            answer = await self._operations.call(wait.operation, wait.request, scope, wait.answer_class)
+            with naming_fields(wait.naming):
+                answer = await self._operations.call(wait.operation, wait.request, scope, wait.answer_class)
+        except DeadlineSpent as spent:
+            raise DeadlineSpent(wait.goal, course.status) from spent
         except (AwsRejected, AwsUnreachable) as failure:
             if isinstance(failure, AwsRejected) and failure.code in _NOT_FOUND:
                 course.refusal = failure
@@ -148,6 +166,11 @@ class _Course:
         self.failures = 0
         # AWS's last word that there is no such thing.
         self.refusal: AwsRejected | None = None
+
+    @property
+    def status(self) -> str:
+        """The last one; empty before there is one."""
+        return self._last.status if self._last is not None else ""
 
     def is_news(self, view: View) -> bool:
         """Whether the caller must be told: at first, of each change, and when it has heard nothing for long."""

@@ -16,6 +16,7 @@ from awsidecar_server.api.calls import Handler, Reply, Request, Streamed, Stream
 from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.aws.idempotency import Nature
+from awsidecar_server.aws.progress import Awaited
 from awsidecar_server.config import ListenConfig
 from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, rpcs
 from awsidecar_server.errors import AwsRejected, CredentialsUnavailable, LimitReached
@@ -130,6 +131,23 @@ async def test_deadline_that_passes_before_anything_is_sent_says_nothing_of_it()
         await serve(hang, Telemetry(), context)
     assert told(context) == {"operation": "WhoAmI"}
     assert not {"x-awsidecar-attempts", "grpc-retry-pushback-ms"} & set(context.trailers)
+
+
+@pytest.mark.parametrize(
+    ("last", "words", "metadata"),
+    [("CREATING", "the last one was CREATING", {"status": "CREATING"}), ("", "AWS has told none", {})],
+)
+async def test_deadline_of_a_wait_says_what_it_waits_for(last: str, words: str, metadata: dict[str, str]) -> None:
+    async def hang(request: Request) -> Reply:
+        request.progress.awaited = Awaited("ACTIVE", last)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    context = FakeContext(0.01)
+    with pytest.raises(Aborted):
+        await serve(hang, Telemetry(), context)
+    assert context.message == f"the deadline passed while the call waited for the state ACTIVE; {words}"
+    assert told(context) == {"operation": "WhoAmI", **metadata}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,8 +12,10 @@ from tests.unit.dynamodb.fake_dynamodb import SCOPE, FakeDynamoDb, rejection, sc
 from awsidecar.dynamodb.v1.table_description_pb2 import TableDescription
 from awsidecar.dynamodb.v1.tables_pb2 import DescribeTableRequest, DescribeTableResponse
 from awsidecar.dynamodb.v1.waiters_pb2 import WaitForTableRequest, WaitForTableResponse
+from awsidecar_server.aws.progress import Awaited, Progress
 from awsidecar_server.dynamodb.waiters import WAITERS
-from awsidecar_server.errors import AwsRejected, AwsUnreachable, StateUnreachable
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, DeadlineSpent, StateUnreachable
+from awsidecar_server.operations import Scope
 
 ACTIVE_WANTED = WaitForTableRequest(table_name="users")
 GONE_WANTED = WaitForTableRequest(table_name="users", until="GONE")
@@ -161,3 +165,37 @@ async def test_caller_who_goes_ends_the_wait() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert len(dynamodb.asked) == 1
+
+
+async def test_what_is_waited_for_is_known_while_it_is() -> None:
+    """For whoever ends the call meanwhile."""
+    dynamodb = FakeDynamoDb(table("CREATING"), table("UPDATING"))
+    scope = replace(SCOPE, progress=Progress())
+    known: list[Awaited | None] = []
+
+    async def scoping() -> Scope:
+        return scope
+
+    async def pause(_: float) -> None:
+        known.append(scope.progress.awaited)
+        await asyncio.sleep(0)
+
+    dynamodb.pause = pause  # type: ignore[assignment, method-assign]
+    wait = WAITERS["WaitForTable"].wait(WaitForTableRequest(table_name="users", indexes=True))
+    async with aclosing(dynamodb.waiting().states(wait, scoping)) as states:
+        async for state in states:
+            if state.status == "UPDATING":  # type: ignore[attr-defined]
+                known.append(scope.progress.awaited)
+                break
+    words = "ACTIVE, with all indexes"
+    assert known == [Awaited(words, "CREATING"), Awaited(words, "UPDATING")]
+
+
+async def test_deadline_that_aws_is_too_slow_for_says_what_was_waited_for() -> None:
+    *_, failure = await seen(FakeDynamoDb(table("CREATING"), DeadlineSpent()), ACTIVE_WANTED)
+    assert isinstance(failure, DeadlineSpent)
+    assert (
+        failure.message
+        == "the deadline passed while the call waited for the state ACTIVE; the last one was CREATING"
+    )
+    assert failure.metadata == {"status": "CREATING"}

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from awsidecar.dynamodb.v1.attribute_value_pb2 import Item
 from awsidecar.dynamodb.v1.capacity_pb2 import ConsumedCapacity
+from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.errors import AwsRejected, SidecarError
 
 Failure = AwsRejected | SidecarError
@@ -31,6 +32,7 @@ class Entry:
     identity: Hashable = field(repr=False)
     # Two writes that have one in common may be of the same item; two reads, are.
     tokens: tuple[Hashable, ...] = field(repr=False)
+    names: Names = field(default=Names(), repr=False)
     # How often it was sent.
     attempts: int = 0
     # Whether AWS may have done it in an attempt whose answer was none.

@@ -9,7 +9,8 @@ from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemRequest, BatchGetItemRes
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, StreamedGet
 from awsidecar_server.dynamodb.batches.entries import NOT_FOUND, Answer, Entry, Failure, Result
 from awsidecar_server.dynamodb.batches.plan import Ordering, Together
-from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity
+from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, naming_of
+from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import KeyValues, key_of, same_items, scalars
 from awsidecar_server.dynamodb.projections import KeyedProjection, keyed_projection
 from awsidecar_server.dynamodb.table_keys import KeyNames
@@ -26,6 +27,8 @@ class Reads:
     most_entries = 100
     # Each answer may have 16 MB.
     most_in_flight = 4
+    # Where the caller says how a table is read.
+    tables_field = "options.tables"
 
     def __init__(self, means: Means, scope: Scope) -> None:
         self._means = means
@@ -45,18 +48,21 @@ class Reads:
             self._tables = request.options.tables
             for name, how in self._tables.items():
                 if how.keys:
-                    raise InvalidRequest.of(f"options.tables.{name}.Keys", "must be empty: the keys are in gets")
+                    raise InvalidRequest.of(
+                        f"{self.tables_field}.{name}.Keys", "must be empty: the keys are in gets"
+                    )
         return request.gets
 
     def asked(self, number: int, element: StreamedGet) -> Asked:
+        names = Names(f"gets[{number}].table_name", f"gets[{number}].key")
         if not element.table_name:
-            return Asked("", element, InvalidRequest.of(f"gets[{number}].table_name", "is required"))
+            return Asked("", element, InvalidRequest.of(names.table, "is required"))
         if not element.key:
-            return Asked("", element, InvalidRequest.of(f"gets[{number}].key", "is required"))
+            return Asked("", element, InvalidRequest.of(names.attributes, "is required"))
         key = Key()
         for name, value in element.key.items():
             key.attributes[name].CopyFrom(value)
-        return Asked(element.table_name, key)
+        return Asked(element.table_name, key, names=names)
 
     async def key_names(self, table: str) -> KeyNames | None:
         """Each read brings them: its key has no other attributes."""
@@ -65,7 +71,7 @@ class Reads:
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         assert isinstance(asked.message, Key)
         identity = asked.table, same_items(asked.message.attributes)
-        return Entry(index, asked.table, asked.message, _KEY_BYTES, identity, ())
+        return Entry(index, asked.table, asked.message, _KEY_BYTES, identity, (), asked.names)
 
     async def send(self, table: str, key_names: KeyNames | None, entries: Sequence[Entry], scope: Scope) -> Answer:
         request = BatchGetItemRequest()
@@ -78,7 +84,8 @@ class Reads:
         asked.keys.extend(keys)
         names = tuple(sorted({name for key in keys for name in key.attributes}))
         projection = keyed_projection(asked, names)
-        reply = await self._means.operations.call("BatchGetItem", request, scope, BatchGetItemResponse)
+        with naming_of(entries, table, self.tables_field, KeysAndAttributes.DESCRIPTOR):
+            reply = await self._means.operations.call("BatchGetItem", request, scope, BatchGetItemResponse)
         return _answer(table, entries, reply, names, projection)
 
     def refused(self, table: str, failure: Failure) -> None:

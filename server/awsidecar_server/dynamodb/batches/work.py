@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from awsidecar_server.dynamodb.batches.entries import Answer, Entry, Failure
 from awsidecar_server.dynamodb.batches.plan import Ordering
+from awsidecar_server.dynamodb.field_names import Names, of_element
 from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
-from awsidecar_server.errors import InvalidRequest
+from awsidecar_server.errors import InvalidRequest, naming_fields
 from awsidecar_server.operations import Operations, Scope
 
 # Raises when the session of the call is not good any more: asked for each batch, so that none is sent for it then.
@@ -36,6 +39,7 @@ class Asked:
     message: Message
     # What is wrong with it already.
     refusal: InvalidRequest | None = None
+    names: Names = Names()
 
 
 class Work(Protocol):
@@ -73,6 +77,15 @@ def checked_capacity(word: str, field: str = "options.return_consumed_capacity")
     if word not in _CAPACITY_WORDS:
         raise InvalidRequest.of(field, "is none of NONE, TOTAL, INDEXES")
     return word
+
+
+def naming_of(
+    entries: Sequence[Entry], table: str, options: str = "", how: Descriptor | None = None
+) -> AbstractContextManager[None]:
+    """Has a refusal name fields as the caller does, once it is about one element; before, nobody is told of it."""
+    if len(entries) > 1:
+        return nullcontext()
+    return naming_fields(of_element(entries[0].names, table, options, how))
 
 
 def simple_name(table: str) -> str:

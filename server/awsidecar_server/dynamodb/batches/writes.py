@@ -16,7 +16,8 @@ from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, Str
 from awsidecar_server.dynamodb.batches.entries import DONE, Answer, Entry, Failure
 from awsidecar_server.dynamodb.batches.plan import InTurn, Ordering
 from awsidecar_server.dynamodb.batches.refusals import speaks_of_another_key
-from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, simple_name
+from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, naming_of, simple_name
+from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import key_of, same_items, scalars
 from awsidecar_server.dynamodb.table_keys import KeyNames
 from awsidecar_server.errors import InvalidRequest
@@ -53,12 +54,15 @@ class Writes:
         return request.writes
 
     def asked(self, number: int, element: StreamedWrite) -> Asked:
-        kind = element.WhichOneof("write")
+        path, kind = f"writes[{number}]", element.WhichOneof("write")
+        table = f"{path}.table_name"
         if not element.table_name:
-            return Asked("", element, InvalidRequest.of(f"writes[{number}].table_name", "is required"))
+            return Asked("", element, InvalidRequest.of(table, "is required"))
         if kind is None:
-            return Asked("", element, InvalidRequest.of(f"writes[{number}]", "has neither put nor delete"))
-        return Asked(element.table_name, element.put if kind == "put" else element.delete)
+            return Asked("", element, InvalidRequest.of(path, "has neither put nor delete"))
+        if kind == "put":
+            return Asked(element.table_name, element.put, names=Names(table, f"{path}.put.Item"))
+        return Asked(element.table_name, element.delete, names=Names(table, f"{path}.delete.Key"))
 
     async def key_names(self, table: str) -> KeyNames | None:
         return await self._means.table_keys.of(table, self._scope)
@@ -77,7 +81,8 @@ class Writes:
             key = key_of(attributes, key_names)
             tokens = () if key is None else ((name, key),)
         size = _JSON_BYTES_PER_BYTE * message.ByteSize() + _AROUND_A_WRITE_BYTES
-        return Entry(index, asked.table, message, size, ("no key", index) if identity is None else identity, tokens)
+        known_by = ("no key", index) if identity is None else identity
+        return Entry(index, asked.table, message, size, known_by, tokens, asked.names)
 
     async def send(self, table: str, key_names: KeyNames | None, entries: Sequence[Entry], scope: Scope) -> Answer:
         request = BatchWriteItemRequest()
@@ -89,7 +94,8 @@ class Writes:
                 requests.add().put_request.CopyFrom(entry.message)
             elif isinstance(entry.message, DeleteRequest):
                 requests.add().delete_request.CopyFrom(entry.message)
-        done = await self._means.operations["BatchWriteItem"].perform(request, scope, request.ByteSize())
+        with naming_of(entries, table):
+            done = await self._means.operations["BatchWriteItem"].perform(request, scope, request.ByteSize())
         reply = done.read(BatchWriteItemResponse)
         unprocessed = [one for listed in reply.unprocessed_items.values() for one in listed.requests]
         left = _left(entries, unprocessed, key_names)

@@ -16,6 +16,8 @@ _SHORTEST_HEARTBEAT_SECONDS = 1.0
 _LONGEST_HEARTBEAT_SECONDS = 300.0
 # As many as AWS returns at once.
 _MOST_RECORDS = 1000
+# Members of AWS's requests that a checkpoint gives.
+_OF_CHECKPOINT = frozenset({"StreamArn", "ShardId", "SequenceNumber", "ShardIteratorType"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,14 @@ class Order:
         if not 1 <= max_records <= _MOST_RECORDS:
             raise InvalidRequest.of("max_records", f"must be from 1 to {_MOST_RECORDS}, and is {max_records}")
         return cls(request.table_name, request.stream_arn, _start(request), _heartbeat(request), max_records)
+
+    def naming(self, member: str) -> str:
+        """What the caller gave for a member of AWS's requests: the rest of a watch follows from these."""
+        if member == "TableName":
+            return "table_name"
+        if member == "StreamArn" and self.stream_arn:
+            return "stream_arn"
+        return "checkpoint" if member in _OF_CHECKPOINT and isinstance(self.start, Checkpoint) else member
 
     def check_stream(self, newest_arn: str) -> None:
         """Refuses a checkpoint of something else than a stream of the same table, or the stream that is named."""

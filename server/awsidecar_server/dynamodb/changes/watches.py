@@ -13,6 +13,7 @@ from awsidecar_server.dynamodb.changes.starts import LATEST, Order
 from awsidecar_server.dynamodb.changes.stream_calls import Performer
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReadings
 from awsidecar_server.dynamodb.changes.watch import Watch, not_enabled
+from awsidecar_server.errors import naming_fields
 from awsidecar_server.identity.clock import Clock
 from awsidecar_server.operations import Scope
 
@@ -32,13 +33,14 @@ class Watches:
     ) -> AsyncGenerator[WatchTableResponse, None]:
         """What the caller is sent; without an end of its own. `verify` raises when the caller's session has ended."""
         order = Order.of(request)
-        stream_arn = await self._stream_of(order, scope)
-        async with (
-            self._readings.of(scope, stream_arn) as reading,
-            aclosing(Watch(reading, stream_arn, order, verify).messages()) as messages,
-        ):
-            async for message in messages:
-                yield message
+        with naming_fields(order.naming):
+            stream_arn = await self._stream_of(order, scope)
+            async with (
+                self._readings.of(scope, stream_arn) as reading,
+                aclosing(Watch(reading, stream_arn, order, verify).messages()) as messages,
+            ):
+                async for message in messages:
+                    yield message
 
     async def _stream_of(self, order: Order, scope: Scope) -> str:
         if order.stream_arn:

@@ -174,8 +174,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_DEADLINE_SPENT: _ErrorReason.ValueType  # 16
     """The caller's deadline passed while the sidecar was still at work. `attempts`, where it is there, counts the requests
-    that were begun; `ambiguous` is there, as `true`, when a write was on its way, or carried out already.
-    DEADLINE_EXCEEDED.
+    that were begun; `ambiguous` is there, as `true`, when a write was on its way, or carried out already. A call that
+    waits for a state has the last one that it saw as `status`. DEADLINE_EXCEEDED.
 
     Example of an ErrorInfo:
 
@@ -427,8 +427,8 @@ Example of an ErrorInfo:
 """
 ERROR_REASON_DEADLINE_SPENT: ErrorReason.ValueType  # 16
 """The caller's deadline passed while the sidecar was still at work. `attempts`, where it is there, counts the requests
-that were begun; `ambiguous` is there, as `true`, when a write was on its way, or carried out already.
-DEADLINE_EXCEEDED.
+that were begun; `ambiguous` is there, as `true`, when a write was on its way, or carried out already. A call that
+waits for a state has the last one that it saw as `status`. DEADLINE_EXCEEDED.
 
 Example of an ErrorInfo:
 
