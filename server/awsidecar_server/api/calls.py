@@ -48,6 +48,8 @@ class Reply:
     tier: str = ""
     request_id: str = ""
     attempts: int = 0
+    # Undoes what is of no use to a caller who has not taken the answer.
+    untaken: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,7 +20,7 @@ from awsidecar_server.identity.cognito import CognitoExchange
 from awsidecar_server.identity.credentials import Caller, CognitoCaller, Credentials, SessionCaller, Tier
 from awsidecar_server.identity.gate import SESSION, Gate
 from awsidecar_server.identity.refusals import no_service_account
-from awsidecar_server.identity.sessions import Sessions
+from awsidecar_server.identity.sessions import Sessions, digest_of
 
 _TIERS = {
     Tier.SESSION: pb.TIER_SESSION,
@@ -79,7 +80,8 @@ class CredentialsHandlers:
         answer = pb.OpenSessionResponse(
             session=opened.handle, tier=_TIERS[caller.tier], expiration=_timestamp(opened.expires_at)
         )
-        return Reply(answer, caller.tier.value)
+        # Nobody else has the handle, so nobody would ever close it.
+        return Reply(answer, caller.tier.value, untaken=partial(self._sessions.take_back, digest_of(opened.handle)))
 
     async def close_session(self, request: Request) -> Reply:
         message: Any = request.message

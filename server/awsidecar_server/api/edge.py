@@ -59,6 +59,9 @@ class Edge:
                 ends = trailers(reply.tier, reply.request_id, reply.attempts)
                 if ends:
                     context.set_trailing_metadata(ends)
+                if reply.untaken is not None:
+                    call: Any = context  # gRPC's own context has no such thing
+                    call.on_untaken(reply.untaken)
                 code = "OK"
                 return answer
             except asyncio.CancelledError:

@@ -77,6 +77,10 @@ class Call:
         """What the trailers say beside the status."""
         self._trailers = trailers
 
+    def on_untaken(self, untaken: Callable[[], None]) -> None:
+        """`untaken` is called when the caller is known not to have taken the response that follows."""
+        self._stream.untaken = untaken
+
     async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         """Ends the call with a status; does not return."""
         self._end(code, details, trailing_metadata or self._trailers)

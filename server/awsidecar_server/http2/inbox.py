@@ -9,6 +9,7 @@ from awsidecar_server.http2 import frames
 from awsidecar_server.http2.calm import Calm
 from awsidecar_server.http2.frames import ConnectionFailed, StreamFailed
 from awsidecar_server.http2.hpack import Decoder, Field
+from awsidecar_server.http2.late_resets import LateResets
 from awsidecar_server.http2.outbox import Outbox
 from awsidecar_server.http2.request import Malformed, check_trailers, head_of
 from awsidecar_server.http2.stream import Acceptor, Stream
@@ -48,6 +49,7 @@ class Inbox:
         self.streams: dict[int, Stream] = {}
         # Streams that we have ended before the peer did: what it had sent meanwhile still comes. The latest only.
         self._abandoned: dict[int, None] = {}
+        self._late_resets = LateResets()
         self.last_id = 0
         # Requests beyond this one are refused: set when the connection is to end.
         self.last_accepted = frames.LARGEST_WINDOW
@@ -102,6 +104,7 @@ class Inbox:
     def ended(self, stream: Stream) -> None:
         """The response of a stream is out."""
         self._abandon(stream)
+        self._late_resets.await_one(stream)
         self.streams.pop(stream.id, None)
 
     def _abandon(self, stream: Stream) -> None:
@@ -118,9 +121,11 @@ class Inbox:
     def _lose(self, stream_id: int) -> None:
         stream = self.streams.pop(stream_id, None)
         if stream is None:
+            self._late_resets.came(stream_id)
             return
         stream.remote_ended = True
         self._outbox.forget(stream)
+        stream.not_taken()
         if stream.receiver is not None:
             stream.receiver.lost()
 
@@ -255,7 +260,7 @@ class Inbox:
         self._check_known(stream_id)
         if stream_id in self.streams:
             self._calm.reset()
-            self._lose(stream_id)
+        self._lose(stream_id)
 
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

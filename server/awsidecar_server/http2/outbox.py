@@ -81,6 +81,7 @@ class Outbox:
 
     def respond(self, stream: Stream, head: bytes, body: bytes, trailers: bytes) -> None:
         if stream.is_closed:
+            stream.not_taken()
             return
         size = len(body)
         if (
@@ -135,6 +136,7 @@ class Outbox:
         if not stream.is_closed:
             self.send(frames.rst_stream(stream.id, code))
             stream.remote_ended = True
+            stream.not_taken()
             self._close(stream)
 
     def _holds(self, stream: Stream, size: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from awsidecar_server.http2.request import Head
@@ -53,6 +54,7 @@ class Stream:
         "remote_ended",
         "trailers",
         "unreturned",
+        "untaken",
         "window",
     )
 
@@ -74,6 +76,14 @@ class Stream:
         self.pending: deque[memoryview] = deque()
         self.trailers: bytes | None = None
         self.drained: asyncio.Future[None] | None = None
+        # Called when the peer is known not to have taken the response, for whom that matters.
+        self.untaken: Callable[[], None] | None = None
+
+    def not_taken(self) -> None:
+        """The response reaches nobody."""
+        untaken, self.untaken = self.untaken, None
+        if untaken is not None:
+            untaken()
 
     @property
     def is_answered(self) -> bool:

@@ -49,6 +49,9 @@ class Sessions(Protocol):
     async def close(self, handle: str) -> bool:
         """True when the handle named a session that was open."""
 
+    def take_back(self, digest: bytes) -> None:
+        """Closes the session of the handle with this digest, which has reached nobody."""
+
     def accepted(self, caller: SessionCaller) -> None:
         """AWS has answered a call that was signed for this session, so its credentials are somebody's."""
 
@@ -64,6 +67,9 @@ class LocalSessions:
 
     async def close(self, handle: str) -> bool:
         return self._store.close(handle)
+
+    def take_back(self, digest: bytes) -> None:
+        self._store.drop(digest)
 
     def accepted(self, caller: SessionCaller) -> None:
         self._store.prove(caller)

@@ -33,8 +33,7 @@ class SharedSessions:
         try:
             answer = await self._asked("open", session_to_json(digest, session))
         except BaseException:
-            # Nobody will ever have the handle.
-            self._channel.ask("close", digest.hex())
+            self.take_back(digest)
             raise
         if answer.get("refused") == "TOO_MANY_SESSIONS":
             raise too_many_sessions(self._limit)
@@ -48,6 +47,9 @@ class SharedSessions:
         if "refused" in answer:
             raise session_not_shared()
         return bool(answer["closed"])
+
+    def take_back(self, digest: bytes) -> None:
+        self._channel.ask("close", digest.hex())
 
     def accepted(self, caller: SessionCaller) -> None:
         if self._store.prove(caller):

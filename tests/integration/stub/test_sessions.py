@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
+from tests.integration.stub.by_hand import opened_and_given_up
 from tests.integration.stub.conftest import Start
 from tests.integration.stub.sidecar import POD_KEY, POD_SECRET, REGION, Sidecar, refusal_of, running, settings_for
 from tests.integration.stub_aws import (
@@ -51,6 +52,12 @@ async def test_session_signs_with_its_own_keys_until_it_is_closed(sidecar: Sidec
     )
     assert not (await sidecar.credentials.CloseSession(pb.CloseSessionRequest(session=handle))).closed
     assert keys_of(aws.requests) == {KEY}
+
+
+async def test_session_whose_caller_has_left_before_its_answer_came_is_closed_again(sidecar: Sidecar) -> None:
+    handle = await opened_and_given_up(sidecar.target)
+    refusal = await refusal_of(sidecar.credentials.WhoAmI(pb.WhoAmIRequest(), metadata=stating(handle)))
+    assert refusal.reason == "SESSION_NOT_FOUND"
 
 
 async def test_session_stated_in_the_metadata_is_closed(sidecar: Sidecar) -> None:

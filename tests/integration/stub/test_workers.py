@@ -19,6 +19,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
+from tests.integration.stub.by_hand import opened_and_given_up
 from tests.integration.stub.process import SidecarProcess, launched, served
 from tests.integration.stub.sidecar import Client, connected, read_refusal, refusal_of, settings_for
 from tests.integration.stub_aws import Answer, StubAws, held
@@ -129,6 +130,22 @@ async def test_session_is_over_in_every_worker_when_it_has_been_closed(sidecar: 
                 assert (await refusal_of(tier(client, handle))).info.reason == "SESSION_NOT_FOUND"
             again = await clients[0].credentials.CloseSession(pb.CloseSessionRequest(session=handle))
             assert not again.closed
+
+
+async def test_session_whose_caller_has_left_before_its_answer_came_is_closed_in_every_worker(
+    sidecar: SidecarProcess,
+) -> None:
+    async with one_client_each(sidecar) as clients:
+        before = await samples(sidecar, "awsidecar_sessions_open")
+        handles = [await opened_and_given_up(sidecar.target) for _ in range(4)]
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            now: dict[tuple[str, ...], float] = {}
+            while now != before:
+                await asyncio.sleep(_POLL_SECONDS)
+                now = await samples(sidecar, "awsidecar_sessions_open")
+        for client in clients.values():
+            for handle in handles:
+                assert (await refusal_of(tier(client, handle))).info.reason == "SESSION_NOT_FOUND"
 
 
 async def test_session_signs_in_the_other_worker_with_what_it_was_opened_with(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
-from awsidecar_server.api.calls import Request
+from awsidecar_server.api.calls import Reply, Request
 from awsidecar_server.api.credentials import CredentialsHandlers
 from awsidecar_server.api.metadata import Metadata
 from awsidecar_server.aws.directory import CallerIdentity, SecurityTokens
@@ -135,6 +135,19 @@ async def test_session_is_closed_by_its_handle_or_by_the_metadata() -> None:
     assert not (await ask(handlers, "CloseSession", pb.CloseSessionRequest(), metadata)).closed
     handle = str((await opened(handlers))[0][1])
     assert (await ask(handlers, "CloseSession", pb.CloseSessionRequest(session=handle))).closed
+
+
+async def test_session_whose_handle_reached_nobody_is_closed() -> None:
+    handlers = make()
+    reply = await handlers.open_session(Request(opening(), (), "eu-central-1", None))
+    assert reply.untaken is not None
+    reply.untaken()
+    stated = (("x-awsidecar-session", pb.OpenSessionResponse.FromString(written(reply)).session),)
+    assert not (await ask(handlers, "CloseSession", pb.CloseSessionRequest(), stated)).closed
+
+
+def written(reply: Reply) -> bytes:
+    return reply.message if isinstance(reply.message, bytes) else reply.message.SerializeToString()
 
 
 async def test_closing_needs_to_know_which_session() -> None:

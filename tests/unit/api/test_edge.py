@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,9 @@ class FakeContext:
     def set_trailing_metadata(self, trailers: Any) -> None:
         self.trailers = dict(trailers)
 
+    def on_untaken(self, untaken: Callable[[], None]) -> None:
+        self.untaken = untaken
+
     async def abort(self, code: grpc.StatusCode, message: str, trailers: Any) -> None:
         self.code, self.message, self.trailers = code, message, dict(trailers)
         raise Aborted
@@ -65,6 +68,19 @@ def counted(telemetry: Telemetry, code: str) -> float | None:
 def in_flight(telemetry: Telemetry) -> float | None:
     labels = {"grpc_service": WHO_AM_I.service, "grpc_method": "WhoAmI"}
     return telemetry.registry.get_sample_value("awsidecar_rpc_in_flight", labels)
+
+
+async def test_whoever_answers_hears_when_the_answer_is_not_taken() -> None:
+    heard: list[str] = []
+
+    async def answer(request: Request) -> Reply:
+        return Reply(pb.WhoAmIResponse(), untaken=lambda: heard.append("untaken"))
+
+    context = FakeContext()
+    await serve(answer, Telemetry(), context)
+    assert heard == []
+    context.untaken()
+    assert heard == ["untaken"]
 
 
 async def test_answer_is_written_and_counted() -> None:

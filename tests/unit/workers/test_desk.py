@@ -84,6 +84,13 @@ async def test_caller_who_hangs_up_leaves_no_session() -> None:
     assert (what, closed) == ("close", about["digest"])
 
 
+async def test_session_whose_handle_reached_nobody_is_closed_by_the_supervisor() -> None:
+    channel = FakeChannel()
+    sessions, _ = make(channel)
+    sessions.take_back(digest_of("a-handle"))
+    assert channel.asked == [("close", digest_of("a-handle").hex())]
+
+
 async def test_what_has_expired_is_refused_here() -> None:
     channel = FakeChannel()
     sessions, _ = make(channel)
