@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,8 +11,6 @@ from typing import Any
 import pytest
 from aiobotocore.session import AioSession
 
-from awsidecar_server.config import BadConfig, EmbeddedConfig
-from awsidecar_server.embedded.location import find_python
 from awsidecar_server.embedded.process import free_port
 from awsidecar_server.identity.credentials import Credentials
 
@@ -24,14 +21,9 @@ Clients = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture(scope="session")
-def embedded_python() -> str:
-    """The Python with MiniStack, or a skip that says so."""
-    try:
-        return find_python(EmbeddedConfig(python=os.environ.get("AWSIDECAR_EMBEDDED_PYTHON") or None))
-    except BadConfig as problem:
-        if os.environ.get("AWSIDECAR_REQUIRE_ALL") == "1":
-            pytest.fail(str(problem), pytrace=False)
-        pytest.skip(str(problem))
+def embedded_python(embedded_environment: Mapping[str, str]) -> str:
+    """The Python with MiniStack."""
+    return embedded_environment["AWSIDECAR_EMBEDDED_PYTHON"]
 
 
 @pytest.fixture(scope="session")

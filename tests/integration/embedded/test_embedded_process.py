@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.conftest import leave_out
 
 from awsidecar_server.config import EmbeddedConfig
 from awsidecar_server.embedded import EmbeddedAws, EmulatorFailed
 from awsidecar_server.embedded.process import EmulatorProcess, free_port
-
-_needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc here")
 
 # A sidecar in small: starts the embedded AWS, tells where it is, and waits to be killed.
 _SIDECAR = """
@@ -47,6 +46,13 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     assert list(folder.iterdir()) == []
 
 
+@pytest.fixture
+def proc() -> None:
+    """What the kernel tells of processes; a skip with one line where it does not."""
+    if not Path("/proc/self/environ").exists():
+        leave_out("there is no /proc here")
+
+
 def _script(path: Path, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     path.chmod(0o755)
@@ -68,7 +74,7 @@ def _is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != errno.ECONNREFUSED
 
 
-@_needs_proc
+@pytest.mark.usefixtures("proc")
 async def test_no_secret_of_the_environment_reaches_it(
     embedded_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +94,7 @@ def _environment(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
-@_needs_proc
+@pytest.mark.usefixtures("proc")
 async def test_it_listens_on_one_loopback_port_and_nowhere_else(embedded_python: str) -> None:
     embedded = await EmbeddedAws.start(EmbeddedConfig(python=embedded_python))
     try:

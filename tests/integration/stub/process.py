@@ -6,20 +6,21 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.integration.life_line import SERVER, command
 
 _ROOT = Path(__file__).parents[3]
 _START_SECONDS = 30.0
 _END_SECONDS = 30.0
 # A traceback is one line of the log.
 _LONGEST_LINE = 1024 * 1024
-SERVE = ("-m", "awsidecar_server", "serve")
-_DEFECT = """
+# A sidecar with a defect: DescribeLimits fails by it, with the caller's credentials at hand.
+SERVER_WITH_DEFECT = """
 import sys
 from awsidecar_server.aws.lane import Lane
 from awsidecar_server.cli import main
@@ -33,10 +34,8 @@ async def call(lane, caller, send):
     return await whole(lane, caller, send)
 
 Lane.call = call
-sys.exit(main(["serve"]))
+sys.exit(main())
 """
-# A sidecar with a defect: DescribeLimits fails by it, with the caller's credentials at hand.
-SERVE_WITH_DEFECT = ("-c", _DEFECT)
 
 
 class SidecarProcess:
@@ -109,13 +108,13 @@ class SidecarProcess:
             self._draining.set()
 
 
-async def launched(environment: Mapping[str, str], program: Sequence[str] = SERVE) -> SidecarProcess:
+async def launched(environment: Mapping[str, str], program: str = SERVER) -> SidecarProcess:
     """Starts a sidecar with this environment and nothing of ours; it serves, or has failed, when this returns."""
     search_path = os.pathsep.join(str(_ROOT / part) for part in ("server", "clients/python"))
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *program,
+        *command(program, "serve"),
         env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": search_path, **environment},
+        stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
         limit=_LONGEST_LINE,
@@ -130,7 +129,7 @@ async def launched(environment: Mapping[str, str], program: Sequence[str] = SERV
 
 
 @asynccontextmanager
-async def served(environment: Mapping[str, str], program: Sequence[str] = SERVE) -> AsyncIterator[SidecarProcess]:
+async def served(environment: Mapping[str, str], program: str = SERVER) -> AsyncIterator[SidecarProcess]:
     """A process that serves while it is entered, and must end in order."""
     sidecar = await launched(environment, program)
     try:

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import aiohttp
 import grpc
 import pytest
-from tests.integration.stub.process import SERVE_WITH_DEFECT, SidecarProcess, served
+from tests.integration.stub.process import SERVER_WITH_DEFECT, SidecarProcess, served
 from tests.integration.stub.sidecar import POD_KEY, Client, connected, settings_for
 from tests.integration.stub_aws import Answer, Recorded, Script, StubAws, refused, sts_refused
 from tests.unit.identity.fakes import CLIENT_ID, COGNITO, claims, id_token, jwk, key_set
@@ -193,7 +193,7 @@ async def test_no_secret_shows_in_logs_metrics_or_errors(aws: StubAws) -> None:
     refused_tokens = [fresh_token(f"bob{number}") for number in range(4)]
     aws.on("GetId", Answer({"IdentityId": "eu-central-1:ann"}))
     aws.on("GetCredentialsForIdentity", cognito_credentials())
-    async with served(settings(aws), SERVE_WITH_DEFECT) as process, connected(process.target) as client:
+    async with served(settings(aws), SERVER_WITH_DEFECT) as process, connected(process.target) as client:
         handle = await client.open_session(SESSION_KEY, SECRET, TOKEN)
         for metadata in ([], [("x-awsidecar-session", handle)], [("authorization", f"Bearer {token}")]):
             await call_as(client, aws, found, metadata)
