@@ -17,6 +17,7 @@ from awsidecar_server.http2 import frames
 from awsidecar_server.http2.hpack import encoded
 
 LIMIT = 4 * 1024 * 1024
+_PATIENCE_SECONDS = 20.0
 LARGE = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
@@ -310,7 +311,7 @@ async def test_answer_that_is_on_its_way_arrives_whole_though_the_server_stops(i
     stopping = asyncio.ensure_future(server.stop())
     await asyncio.sleep(0)
     writer.write(frames.window_update(1, len(body)))
-    received = await asyncio.wait_for(reader.read(), 5)
+    received = await asyncio.wait_for(reader.read(), _PATIENCE_SECONDS)
     assert body[10:] in received
     assert encoded("grpc-status", "0") in received
     writer.close()
@@ -381,6 +382,6 @@ async def test_what_is_not_http2_is_hung_up_on(request_head: bytes) -> None:
     await server.listen(bound)
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request_head)
-    await asyncio.wait_for(reader.read(), 5)
+    await asyncio.wait_for(reader.read(), _PATIENCE_SECONDS)
     writer.close()
     await server.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -178,3 +178,11 @@ async def refusal_of(call: Awaitable[Any]) -> Refusal:
     except grpc.aio.AioRpcError as failure:
         return read_refusal(failure)
     raise AssertionError(f"was not refused: {str(answer)[:200]}")
+
+
+async def refusal_at_deadline(ask: Callable[[], Awaitable[Any]]) -> Refusal:
+    """What the sidecar says of a call that its deadline cuts: asked again while the client ends the call first."""
+    refusal = await refusal_of(ask())
+    while not refusal.status.details:
+        refusal = await refusal_of(ask())
+    return refusal

@@ -22,7 +22,8 @@ from awsidecar.dynamodb.v1.batch_pb2 import PutRequest
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DESCRIBED = Answer({"Table": {"KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}]}})
-SECONDS = 2.0
+# Of which the sidecar keeps a tenth for its report.
+SECONDS = 5.0
 
 
 def writes(count: int, table: str = "T", text: str = "") -> pb.BatchWriteStreamRequest:

@@ -116,7 +116,7 @@ async def test_credentials_that_aws_calls_expired_end_the_stream_after_its_last_
 
 async def test_stream_ends_with_its_deadline(sidecar: Sidecar, aws: StubAws) -> None:
     aws.on("Query", page(1), held())
-    call = sidecar.dynamodb.QueryStream(QUERY, timeout=1)
+    call = sidecar.dynamodb.QueryStream(QUERY, timeout=2)
     assert number_of(await call.read()) == 1
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call.read()

@@ -64,7 +64,7 @@ async def test_failed_export_says_why(sidecar: Sidecar, aws: StubAws) -> None:
 
 async def test_wait_ends_with_the_deadline_of_its_caller(sidecar: Sidecar, aws: StubAws) -> None:
     aws.on("DescribeTable", table("CREATING"))
-    found, failure = await until_failure(sidecar.dynamodb.WaitForTable(FOR_TABLE, timeout=0.3))
+    found, failure = await until_failure(sidecar.dynamodb.WaitForTable(FOR_TABLE, timeout=1.5))
     assert [one.status for one in found] == ["CREATING"]
     assert failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 

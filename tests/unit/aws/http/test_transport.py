@@ -309,9 +309,9 @@ async def test_an_answer_may_take_long_while_bytes_keep_coming() -> None:
         data = answer(b"12345678")
         for at in range(0, len(data), 5):
             await session.send(data[at : at + 5])
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.12)
 
-    async with serving(script) as peer, transporting(read_timeout_seconds=0.5) as transport:
+    async with serving(script) as peer, transporting(read_timeout_seconds=1.0) as transport:
         assert (await transport.post(peer.url, HEADERS, b"{}")).body == b"12345678"
 
 
