@@ -13,6 +13,8 @@ from awsidecar_server.config import BadConfig, Config, settings
 from awsidecar_server.version import VERSION
 
 _EX_USAGE = 64  # sysexits.h: the command was used incorrectly
+# Of the options that take a text, by name.
+_EXAMPLES = {"config": "awsidecar.toml", "workers": "4", "data_dir": "./data", "target": "127.0.0.1:50051"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     options = _parser().parse_args(arguments)
     try:
+        _refuse_empty(options)
         return int(options.run(options))
     except BadConfig as bad:
         print(f"awsidecar: {bad}", file=sys.stderr)
@@ -90,6 +93,14 @@ def _settings_help() -> str:
         "or else from the AWS SDK's default chain (web identity, container, profile, instance)."
     )
     return "\n".join(lines)
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+    """An empty variable counts as unset; an option that is given and empty is a mistake: a variable of the shell, say."""
+    for name, example in _EXAMPLES.items():
+        if getattr(options, name, None) == "":
+            option = f"--{name.replace('_', '-')}"
+            raise BadConfig(f"{option}: is empty; for example {option} {example}")
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -89,6 +89,18 @@ def test_number_of_workers_that_cannot_be_exits_64(
     assert err.startswith("awsidecar: AWSIDECAR_LISTEN_WORKERS: ")
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("serve", "--config"), ("serve", "--workers"), ("serve", "--data-dir"), ("health", "--target")],
+)
+def test_option_that_is_given_and_empty_exits_64(
+    capsys: pytest.CaptureFixture[str], command: str, option: str
+) -> None:
+    code, out, err = said(capsys, command, option, "")
+    assert (code, out) == (64, "")
+    assert err.startswith(f"awsidecar: {option}: is empty; for example {option} ")
+
+
 @pytest.mark.parametrize("arguments", [(), ("nonesuch",), ("serve", "--nonesuch"), ("health", "--timeout", "soon")])
 def test_wrong_use_shows_the_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     code, out, err = said(capsys, *arguments)
