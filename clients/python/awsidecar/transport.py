@@ -37,6 +37,14 @@ _RETRY_POLICY = {
 # Stops retrying while more than about one call in ten fails.
 _RETRY_THROTTLING = {"maxTokens": 10, "tokenRatio": 0.1}
 
+# The sidecar is on this machine: asking again whether it is back costs nothing, and while gRPC pauses, every call fails.
+# Its own pauses grow from 1 to 120 seconds.
+_FIRST_RECONNECT_PAUSE_MILLISECONDS = 100
+_LONGEST_RECONNECT_PAUSE_MILLISECONDS = 1_000
+
+# For a connection to be made, which takes a millisecond where somebody is there to take it; gRPC has 20 seconds.
+_CONNECT_MILLISECONDS = 5_000
+
 
 def target_of(target: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """Returns the sidecar's address: the one given, else that of the environment, else the usual one."""
@@ -73,4 +81,7 @@ def _options() -> list[tuple[str, Any]]:
         ("grpc.service_config_disable_resolution", 1),
         # The sidecar is on this machine, whatever proxy the environment names for the outside.
         ("grpc.enable_http_proxy", 0),
+        ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_PAUSE_MILLISECONDS),
+        ("grpc.max_reconnect_backoff_ms", _LONGEST_RECONNECT_PAUSE_MILLISECONDS),
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MILLISECONDS),
     ]

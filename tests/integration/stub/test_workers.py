@@ -24,6 +24,7 @@ from tests.integration.stub.process import SidecarProcess, launched, served
 from tests.integration.stub.sidecar import Client, connected, read_refusal, refusal_of, settings_for
 from tests.integration.stub_aws import Answer, StubAws, held
 
+import awsidecar.aio
 from awsidecar.credentials.v1 import credentials_pb2 as pb
 from awsidecar.dynamodb.v1 import tables_pb2
 
@@ -205,6 +206,20 @@ async def test_stuck_worker_makes_openings_fail_until_it_goes_on(sidecar: Sideca
         assert await samples(sidecar, "awsidecar_sessions_open") == open_before
 
 
+async def test_stuck_worker_is_told_of_within_a_second(sidecar: SidecarProcess) -> None:
+    counted = await samples(sidecar, "awsidecar_rpc_total")
+    os.kill(pids(sidecar)[1], signal.SIGSTOP)
+    try:
+        for path, status in (("/readyz", 503), ("/metrics", 200), ("/livez", 200)):
+            async with asyncio.timeout(1.0):  # as long as Kubernetes waits for a probe
+                assert (await get(sidecar, path))[0] == status
+        assert await samples(sidecar, "awsidecar_workers_serving") == {(): 1}
+        assert await samples(sidecar, "awsidecar_rpc_total") == counted
+    finally:
+        os.kill(pids(sidecar)[1], signal.SIGCONT)
+    await ready(sidecar)
+
+
 async def test_killed_worker_comes_back_and_knows_the_sessions(aws: StubAws) -> None:
     what = ("OK", "WhoAmI", "awsidecar.credentials.v1.CredentialsService")
     async with served(settings(aws)) as sidecar:
@@ -225,6 +240,43 @@ async def test_killed_worker_comes_back_and_knows_the_sessions(aws: StubAws) -> 
         assert await samples(sidecar, "awsidecar_worker_deaths_total") == {("1",): 1}
         (death,) = sidecar.events("worker died")
         assert (death["worker"], death["how"]) == (1, "signal SIGKILL")
+
+
+async def worker_of(sidecar: SidecarProcess, client: awsidecar.aio.Client) -> int:
+    """The number of the worker that has the client's connection."""
+    before = await samples(sidecar, "awsidecar_worker_rpc_total")
+    await client.credentials.who_am_i()
+    after = await samples(sidecar, "awsidecar_worker_rpc_total")
+    (worker,) = (int(labels[0]) for labels, count in after.items() if count > before[labels])
+    return worker
+
+
+async def test_write_whose_worker_is_killed_is_told_of_as_unknown_and_not_repeated(aws: StubAws) -> None:
+    aws.on("PutItem", held())
+    async with served(settings(aws)) as sidecar, awsidecar.aio.connect(sidecar.target) as client:
+        worker = await worker_of(sidecar, client)
+        writing = asyncio.ensure_future(client.dynamodb.put_item(TableName="users", Item={"id": "1"}))
+        await aws.until(lambda: aws.count("PutItem") == 1)
+        os.kill(pids(sidecar)[worker], signal.SIGKILL)
+        with pytest.raises(awsidecar.errors.Unavailable) as lost:
+            await writing
+        assert (lost.value.reason, lost.value.ambiguous) == ("", True)
+        await client.credentials.who_am_i()  # another worker takes over at once
+        assert aws.count("PutItem") == 1
+
+
+async def test_transaction_whose_worker_is_killed_is_sent_again_under_its_token(aws: StubAws) -> None:
+    aws.on("TransactWriteItems", held(), Answer())
+    put: Any = {"Put": {"TableName": "users", "Item": {"id": "1"}}}
+    async with served(settings(aws)) as sidecar, awsidecar.aio.connect(sidecar.target) as client:
+        worker = await worker_of(sidecar, client)
+        writing = asyncio.ensure_future(client.dynamodb.transact_write_items(TransactItems=[put]))
+        await aws.until(lambda: aws.count("TransactWriteItems") == 1)
+        os.kill(pids(sidecar)[worker], signal.SIGKILL)
+        await writing
+    tokens = [request.parameters["ClientRequestToken"] for request in aws.requests]
+    assert len(tokens) == 2
+    assert tokens[0] == tokens[1]
 
 
 async def opened_at_last(client: Client) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from datetime import UTC, datetime
@@ -119,6 +120,26 @@ def test_a_sidecar_that_is_not_there_is_unavailable() -> None:
     ):
         client.dynamodb.put_item(TableName="users", Item={"id": "1"})
     assert time.monotonic() - started < 5
+
+
+def test_a_sidecar_that_is_back_is_found_soon() -> None:
+    """The pauses of gRPC itself are 1 and 1.6 seconds, and grow to two minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        moments: list[float] = []
+
+        def turn_away() -> None:
+            while len(moments) < 3:
+                listening.accept()[0].close()
+                moments.append(time.monotonic())
+
+        turning_away = threading.Thread(target=turn_away)
+        turning_away.start()
+        with awsidecar.connect(f"127.0.0.1:{listening.getsockname()[1]}", timeout=5) as client:
+            while turning_away.is_alive():
+                with pytest.raises(awsidecar.errors.Unavailable):
+                    client.credentials.who_am_i()
+                turning_away.join(0.01)
+    assert moments[2] - moments[0] < 1.5
 
 
 def test_reads_are_tried_again_when_the_sidecar_is_unavailable(
