@@ -104,7 +104,10 @@ class App:
             tokens=SecurityTokens(lane, self._sdk, regions.default),
         )
         self.server = self._serving(gate, lane, regions, handlers, unix_socket)
-        self.admin = AdminServer(config.admin, telemetry, lambda: self._ready)
+        self.admin = AdminServer(config.admin, telemetry, self._is_ready)
+
+    async def _is_ready(self) -> bool:
+        return self._ready
 
     @property
     def _uses_sdk(self) -> bool:

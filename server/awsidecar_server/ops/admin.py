@@ -7,7 +7,7 @@ Each connection asks once and in good time, and there are not many of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from awsidecar_server.config import AdminConfig, BadConfig
@@ -29,7 +29,7 @@ class Metrics(Protocol):
 class AdminServer:
     """Serves the operator. Liveness says that the event loop turns, and never asks AWS."""
 
-    def __init__(self, config: AdminConfig, metrics: Metrics, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, config: AdminConfig, metrics: Metrics, is_ready: Callable[[], Awaitable[bool]]) -> None:
         self._config = config
         self._metrics = metrics
         self._is_ready = is_ready
@@ -85,7 +85,8 @@ class AdminServer:
         if path == "/livez":
             return _response(200, _TEXT, b"alive\n")
         if path == "/readyz":
-            return _response(200, _TEXT, b"ready\n") if self._is_ready() else _response(503, _TEXT, b"not ready\n")
+            is_ready = await self._is_ready()
+            return _response(200, _TEXT, b"ready\n") if is_ready else _response(503, _TEXT, b"not ready\n")
         return _response(404, _TEXT, b"there are /metrics, /livez and /readyz\n")
 
 

@@ -82,12 +82,26 @@ class Post:
         self._keeping = asyncio.create_task(self._keep())
         return self._keeping
 
-    async def scrape(self, patience_seconds: float) -> None:
-        """Asks for the metrics; raises `TimeoutError`, `ChannelLost` or `QuestionFailed`."""
+    async def answers(self, patience_seconds: float) -> bool:
+        """Whether the worker serves, and says so in time."""
         process = self._process
-        if process is not None and self.serving:
+        if process is None or not self.serving:
+            return False
+        try:
             async with asyncio.timeout(patience_seconds):
-                self._means.tally.take(str(self._number), await process.channel.ask("scrape"))
+                await process.channel.ask("alive")
+        except (TimeoutError, ChannelLost, QuestionFailed):
+            return False
+        return True
+
+    async def scrape(self, patience_seconds: float) -> bool:
+        """Asks for the metrics of a worker that serves, which is true; raises as `Channel.ask`, and `TimeoutError`."""
+        process = self._process
+        if process is None or not self.serving:
+            return False
+        async with asyncio.timeout(patience_seconds):
+            self._means.tally.take(str(self._number), await process.channel.ask("scrape"))
+        return True
 
     async def stop(self, patience_seconds: float) -> None:
         """Has the worker drain, and kills it when it takes longer than that."""

@@ -29,8 +29,9 @@ from awsidecar_server.workers.tally import Tally, scraped
 
 _log = structlog.get_logger()
 
-# What a scrape waits for one worker before it takes what it knew of it.
-_SCRAPE_SECONDS = 2.0
+# What a probe waits for a worker, and a scrape, which then takes what it knew of it: Kubernetes' probes and many others
+# are given up after 1 s.
+_PROBE_SECONDS = 0.5
 # What a worker has beyond the grace of its calls, to close what it holds.
 _CLOSING_SECONDS = 3.0
 
@@ -74,19 +75,24 @@ class Supervisor:
         self._registry, self._own = CollectorRegistry(), CollectorRegistry()
         self._registry.register(self._tally)
         ProcessCollector(registry=self._own)
-        self._metrics = WorkerMetrics(self._registry, lambda: sum(post.serving for post in self._posts))
+        # Of the workers, by the last scrape.
+        self._answering = 0
+        self._metrics = WorkerMetrics(self._registry, lambda: self._answering)
         self.admin = AdminServer(config.admin, self, self._is_ready)
         # The addresses that are served on, once started.
         self.addresses: list[str] = []
 
-    def _is_ready(self) -> bool:
-        return not self._stopping and bool(self._posts) and all(post.serving for post in self._posts)
+    async def _is_ready(self) -> bool:
+        if self._stopping or not self._posts:
+            return False
+        return all(await asyncio.gather(*(post.answers(_PROBE_SECONDS) for post in self._posts)))
 
     async def page(self) -> tuple[bytes, str]:
         """The scrape of all processes, and its content type."""
-        scrapes = (post.scrape(_SCRAPE_SECONDS) for post in self._posts)
+        scrapes = (post.scrape(_PROBE_SECONDS) for post in self._posts)
         # Of a worker that does not answer there is the last scrape.
-        await asyncio.gather(*scrapes, return_exceptions=True)
+        scraped_now = await asyncio.gather(*scrapes, return_exceptions=True)
+        self._answering = sum(one is True for one in scraped_now)
         self._tally.take("supervisor", scraped(self._own))
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 

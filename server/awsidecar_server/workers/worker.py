@@ -81,6 +81,8 @@ class Worker:
             case "serve":
                 self.told.set()
                 return await asyncio.shield(self.serving)
+            case "alive":
+                pass  # it is, as its event loop turns
             case "scrape":
                 assert self.app is not None
                 return scraped(self.app.telemetry.registry)

@@ -16,9 +16,17 @@ async def get(server: AdminServer, path: str) -> tuple[int, str, str]:
         return answer.status, answer.headers["Content-Type"], await answer.text()
 
 
+async def always() -> bool:
+    return True
+
+
 async def test_operator_sees_life_readiness_and_metrics() -> None:
     ready = False
-    server = AdminServer(AdminConfig(port=0), Telemetry(), lambda: ready)
+
+    async def is_ready() -> bool:
+        return ready
+
+    server = AdminServer(AdminConfig(port=0), Telemetry(), is_ready)
     await server.start()
     assert (await get(server, "/livez"))[0] == 200
     assert (await get(server, "/readyz"))[0] == 503
@@ -32,11 +40,11 @@ async def test_operator_sees_life_readiness_and_metrics() -> None:
 
 
 async def test_address_that_is_taken_is_one_line_that_says_what_to_do() -> None:
-    first = AdminServer(AdminConfig(port=0), Telemetry(), lambda: True)
+    first = AdminServer(AdminConfig(port=0), Telemetry(), always)
     await first.start()
     port = int(first.address.rpartition(":")[2])
     with pytest.raises(BadConfig) as refused:
-        await AdminServer(AdminConfig(port=port), Telemetry(), lambda: True).start()
+        await AdminServer(AdminConfig(port=port), Telemetry(), always).start()
     line = str(refused.value)
     assert line.startswith("AWSIDECAR_ADMIN_PORT: 127.0.0.1:")
     assert "for example AWSIDECAR_ADMIN_PORT=" in line
@@ -45,4 +53,4 @@ async def test_address_that_is_taken_is_one_line_that_says_what_to_do() -> None:
 
 
 async def test_stopping_what_never_started_is_nothing() -> None:
-    await AdminServer(AdminConfig(port=0), Telemetry(), lambda: True).stop()
+    await AdminServer(AdminConfig(port=0), Telemetry(), always).stop()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.unit.identity.fakes import settle
 from tests.unit.workers.fakes import FakeChannel, FakeProcess
@@ -131,9 +132,31 @@ async def test_worker_that_is_stuck_is_killed(crew: Crew, monkeypatch: pytest.Mo
 async def test_scrape_does_not_fail_with_a_worker_that_gives_no_answer(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("awsidecar_server.workers.supervisor._SCRAPE_SECONDS", 0.0)
+    monkeypatch.setattr("awsidecar_server.workers.supervisor._PROBE_SECONDS", 0.0)
     crew.processes[0].channel = FakeChannel()
-    assert "awsidecar_workers_serving 2.0" in await page(crew)
+    assert "awsidecar_workers_serving 1.0" in await page(crew)
+
+
+async def test_sidecar_is_ready_when_every_worker_says_in_time_that_it_is_there(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await probed(crew) == 200
+    monkeypatch.setattr("awsidecar_server.workers.supervisor._PROBE_SECONDS", 0.0)
+    answering, crew.processes[0].channel = crew.processes[0].channel, FakeChannel()
+    assert await probed(crew) == 503
+    crew.processes[0].channel = answering
+    assert await probed(crew) == 200
+    crew.processes[1].end("signal SIGKILL")
+    await settle()
+    assert await probed(crew) == 503
+
+
+async def probed(crew: Crew) -> int:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"http://{crew.supervisor.admin.address}/readyz") as answer,
+    ):
+        return answer.status
 
 
 async def test_end_is_passed_on_and_a_worker_that_takes_too_long_is_killed(
