@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from awsidecar.dynamodb.v1.batch_pb2 import DeleteRequest, KeysAndAttributes, PutRequest
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, BatchWriteStreamRequest
-from awsidecar.exceptions import LEAVING_OPEN, BatchFailed, SidecarError
-from awsidecar.failures import failure_of_part, out_of_time
+from awsidecar.exceptions import BatchFailed, SidecarError
+from awsidecar.failures import failure_of_part, out_of_time, shutting_down
 from awsidecar.messages import converter
 from awsidecar.operations import OWN
 from awsidecar.values import Fault, Value, fill_attributes, plain_attributes
@@ -23,6 +23,9 @@ _REQUEST_BYTES = 1024 * 1024
 # while we wait for it.
 _MOST_OPEN = 2000
 _MOST_OPEN_BYTES = 8 * 1024 * 1024
+# Failed writes that are kept for the end: all that can be open when a stream breaks, and as many before.
+_MOST_KEPT = 2 * _MOST_OPEN
+_MOST_KEPT_BYTES = 2 * _MOST_OPEN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class FailedWrite:
     item: Mapping[str, Value] | None = field(repr=False)
     # What was to be deleted; None for a put.
     key: Mapping[str, Value] | None = field(repr=False)
-    # None: it was never sent to AWS, because time was up.
+    # None: it was never sent to AWS, because time was up. `DRAINING`: because the sidecar was shutting down.
     error: SidecarError | None
     # Whether AWS may have done it all the same.
     ambiguous: bool = False
@@ -55,12 +58,18 @@ class _Open:
 class WriteProgress:
     """What a batch writer has sent, and what it was told of it."""
 
-    def __init__(self, table_name: str | None) -> None:
+    def __init__(self, table_name: str | None, on_failure: Callable[[FailedWrite], object] | None = None) -> None:
+        """`on_failure` is told of each write that fails; the first of them are kept in any case."""
         self._table_name = table_name
+        self._on_failure = on_failure
         self._count = 0
         self._open: dict[int, _Open] = {}
         self._open_bytes = 0
-        self._failed: list[FailedWrite] = []
+        self._kept: list[FailedWrite] = []
+        self._kept_bytes = 0
+        # Of all that failed.
+        self._failed = 0
+        self._is_ambiguous = False
         self._request = BatchWriteStreamRequest()
         self._request_bytes = 0
         # Writes that AWS has done.
@@ -111,23 +120,34 @@ class WriteProgress:
             if kind == "done":
                 self.done += 1
                 continue
-            error = failure_of_part(outcome.failure, WRITE_STREAM.name) if kind == "failure" else None
+            error = None
+            if kind == "failure":
+                error = failure_of_part(outcome.failure, WRITE_STREAM.name)
+            elif not response.deadline_spent:
+                error = shutting_down(WRITE_STREAM.name)
             self._fail(outcome.index, write, error, ambiguous=outcome.failure.ambiguous)
 
     def check(self, broken: SidecarError | None = None) -> None:
         """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
-        for index, write in self._open.items():
-            # A stream that the sidecar ends with another code has done nothing of what it has not told.
-            is_open = broken is not None and (broken.ambiguous or broken.code in LEAVING_OPEN)
-            self._fail(index, write, broken, ambiguous=is_open)
-        self._open.clear()
-        failed = tuple(sorted(self._failed, key=lambda one: one.index))
-        if failed:
-            first = next((one.error for one in failed if one.error is not None), None)
-            raise BatchFailed(first, failed, self.done) from broken
+        # What a stream has not told of when the sidecar ends it was not done, unless the error says otherwise.
+        is_open = broken is not None and broken.ambiguous
+        while self._open:
+            index = next(iter(self._open))
+            self._fail(index, self._open.pop(index), broken, ambiguous=is_open)
+        if self._failed:
+            kept = tuple(sorted(self._kept, key=lambda one: one.index))
+            first = next((one.error for one in kept if one.error is not None), None)
+            raise BatchFailed(first, kept, self.done, failed=self._failed, ambiguous=self._is_ambiguous) from broken
 
     def _fail(self, index: int, write: _Open, error: SidecarError | None, *, ambiguous: bool) -> None:
-        self._failed.append(FailedWrite(index, write.table_name, write.item, write.key, error, ambiguous))
+        failed = FailedWrite(index, write.table_name, write.item, write.key, error, ambiguous)
+        self._failed += 1
+        self._is_ambiguous = self._is_ambiguous or ambiguous
+        if len(self._kept) < _MOST_KEPT and self._kept_bytes + write.size <= _MOST_KEPT_BYTES:
+            self._kept.append(failed)
+            self._kept_bytes += write.size
+        if self._on_failure is not None:
+            self._on_failure(failed)
 
     def _named(self, table_name: str | None) -> str:
         found = table_name or self._table_name
@@ -193,7 +213,7 @@ class ReadProgress:
             if kind == "failure":
                 raise failure_of_part(outcome.failure, GET_STREAM.name)
             if kind == "not_attempted":
-                raise out_of_time(GET_STREAM.name)
+                raise (out_of_time if response.deadline_spent else shutting_down)(GET_STREAM.name)
             self._open -= 1
             yield plain_attributes(outcome.item.attributes) if kind == "item" else None
 

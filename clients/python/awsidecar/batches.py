@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Required, Self, TypeAlias, TypedDict, Unpack
 
-from awsidecar.batch_progress import GET_STREAM, WRITE_STREAM, ReadProgress, WriteProgress
+from awsidecar.batch_progress import GET_STREAM, WRITE_STREAM, FailedWrite, ReadProgress, WriteProgress
 from awsidecar.exceptions import SidecarError
 from awsidecar.exchanges import AioExchange, Exchange
 from awsidecar.values import Value
 
 if TYPE_CHECKING:
     from awsidecar.calls import AioCalls, Calls
+
+# Is told of a write that failed. What it raises ends the batch.
+OnFailure: TypeAlias = Callable[[FailedWrite], object]
 
 # A batch takes as long as its items; this is for those that would not end.
 DEFAULT_BATCH_SECONDS = 3600.0
@@ -58,11 +61,14 @@ class BatchWriter:
     """Writes any number of items, in batches; for one thread. Use it in a `with` statement, whose end sends the rest.
 
     Writes to one item are done in order. Leaving the block waits for all outcomes and raises `BatchFailed`, which names
-    each write that was not done. Leaving it by an exception ends the work; what was sent may have been done.
+    the first writes that were not done and counts all of them. Leaving it by an exception ends the work; what was sent
+    may have been done.
     """
 
-    def __init__(self, calls: Calls, table_name: str | None, timeout: float) -> None:
-        self._progress = WriteProgress(table_name)
+    def __init__(
+        self, calls: Calls, table_name: str | None, timeout: float, on_failure: OnFailure | None = None
+    ) -> None:
+        self._progress = WriteProgress(table_name, on_failure)
         self._exchange = Exchange(calls, WRITE_STREAM, timeout)
 
     @property
@@ -133,8 +139,10 @@ class BatchWriter:
 class AioBatchWriter:
     """A `BatchWriter` for asyncio, to be used in an `async with` statement."""
 
-    def __init__(self, calls: AioCalls, table_name: str | None, timeout: float) -> None:
-        self._progress = WriteProgress(table_name)
+    def __init__(
+        self, calls: AioCalls, table_name: str | None, timeout: float, on_failure: OnFailure | None = None
+    ) -> None:
+        self._progress = WriteProgress(table_name, on_failure)
         self._exchange = AioExchange(calls, WRITE_STREAM, timeout)
 
     @property
@@ -207,12 +215,19 @@ class BatchStreams:
 
     _calls: Calls
 
-    def batch_writer(self, table_name: str | None = None, *, timeout: float = DEFAULT_BATCH_SECONDS) -> BatchWriter:
+    def batch_writer(
+        self,
+        table_name: str | None = None,
+        *,
+        timeout: float = DEFAULT_BATCH_SECONDS,
+        on_failure: OnFailure | None = None,
+    ) -> BatchWriter:
         """Returns a writer for a `with` statement; each write may name another table than `table_name`.
 
-        `timeout` is the time limit of all its writes together.
+        `timeout` is the time limit of all its writes together. `on_failure` is called with each write that fails, as
+        soon as that is known; the `BatchFailed` at the end has only the first of them.
         """
-        return BatchWriter(self._calls, table_name, timeout)
+        return BatchWriter(self._calls, table_name, timeout, on_failure)
 
     def batch_get(
         self, *, timeout: float = DEFAULT_BATCH_SECONDS, **parameters: Unpack[Reads]
@@ -250,13 +265,18 @@ class AioBatchStreams:
     _calls: AioCalls
 
     def batch_writer(
-        self, table_name: str | None = None, *, timeout: float = DEFAULT_BATCH_SECONDS
+        self,
+        table_name: str | None = None,
+        *,
+        timeout: float = DEFAULT_BATCH_SECONDS,
+        on_failure: OnFailure | None = None,
     ) -> AioBatchWriter:
         """Returns a writer for an `async with` statement; each write may name another table than `table_name`.
 
-        `timeout` is the time limit of all its writes together.
+        `timeout` is the time limit of all its writes together. `on_failure` is called with each write that fails, as
+        soon as that is known, and must not wait; the `BatchFailed` at the end has only the first of them.
         """
-        return AioBatchWriter(self._calls, table_name, timeout)
+        return AioBatchWriter(self._calls, table_name, timeout, on_failure)
 
     async def batch_get(
         self, *, timeout: float = DEFAULT_BATCH_SECONDS, **parameters: Unpack[AioReads]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # The codes with which gRPC itself ends a call that the sidecar may have been at work on.
-LEAVING_OPEN = frozenset(
+_LEAVING_OPEN = frozenset(
     {
         grpc.StatusCode.CANCELLED,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -77,7 +77,7 @@ class SidecarError(Exception):
         if self.reason:
             return self.metadata.get("ambiguous") == "true"
         # The latter is an answer that is larger than gRPC takes.
-        return self.code in LEAVING_OPEN or self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return self.code in _LEAVING_OPEN or self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     @property
     def operation(self) -> str:
@@ -302,17 +302,32 @@ class TokenRejected(Unauthenticated):
 
 
 class BatchFailed(SidecarError):
-    """Some writes of a batch were not done, or it is not known whether they were; all others were."""
+    """Some writes of a batch were not done, or it is not known whether they were; all others were.
 
-    def __init__(self, first: SidecarError | None, failures: tuple[FailedWrite, ...], done: int) -> None:
+    `failures` are the first of them that were heard of, up to 4,000 and 16 MiB, in the order of the batch; `failed` says
+    how many there are. `batch_writer(on_failure=...)` is told of each.
+    """
+
+    def __init__(
+        self,
+        first: SidecarError | None,
+        failures: tuple[FailedWrite, ...],
+        done: int,
+        *,
+        failed: int,
+        ambiguous: bool,
+    ) -> None:
+        """`ambiguous` says whether any of all that failed is."""
         told = first.refusal if first else Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "time was up")
-        what = "are not known to be done" if any(one.ambiguous for one in failures) else "were not done"
-        message = f"{len(failures)} of {len(failures) + done} writes {what}; the first: {told.message}"
+        what = "are not known to be done" if ambiguous else "were not done"
+        message = f"{failed} of {failed + done} writes {what}; the first: {told.message}"
         super().__init__(replace(told, message=message, operation="BatchWriteStream"))
         self.failures = failures
         self.done = done
+        self.failed = failed
+        self._ambiguous = ambiguous
 
     @property
     def ambiguous(self) -> bool:
-        """Whether any of the failures is."""
-        return any(one.ambiguous for one in self.failures)
+        """Whether any of the writes that failed may have been done."""
+        return self._ambiguous

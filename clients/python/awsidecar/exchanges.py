@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,13 @@ from awsidecar.settings import checked_timeout
 
 if TYPE_CHECKING:
     from awsidecar.calls import AioCalls, Calls
+
+
+# What gRPC for asyncio says of a call when a write has failed; and how often, and after what pauses, it is looked whether
+# the sidecar's own status has come.
+_OF_A_WRITE = "Internal error from Core"
+_MOST_LOOKS = 100
+_LOOK_SECONDS = 0.01
 
 
 class Exchange:
@@ -61,7 +69,12 @@ class Exchange:
 
 
 class AioExchange:
-    """A call that has begun, for asyncio."""
+    """A call that has begun, for asyncio.
+
+    When a write meets the end of the call, gRPC for asyncio says INTERNAL in place of the status that the sidecar sent
+    (https://github.com/grpc/grpc/issues/36066), and `read` gives no more responses. So what the sidecar said is noted
+    when it comes, responses are iterated over, which goes on, and a status that comes later is waited for.
+    """
 
     def __init__(self, calls: AioCalls, method: Method, timeout: float) -> None:
         self._method = method
@@ -70,6 +83,17 @@ class AioExchange:
             request_serializer=method.request_class.SerializeToString,
             response_deserializer=method.response_class.FromString,
         )(timeout=checked_timeout(timeout), metadata=calls.settings.metadata)
+        self._responses: AsyncIterator[Any] = aiter(self._call)
+        # How the sidecar ended the call.
+        self._end: aio.AioRpcError | None = None
+        self._call.add_done_callback(self._note_end)
+
+    def _note_end(self, call: Any) -> None:
+        """Takes note of the status, unless it is gRPC's own word about a write. It is there, so nothing waits."""
+        details = _at_once(call.details())
+        if self._end is None and details != _OF_A_WRITE:
+            code, trailers = _at_once(call.code()), _at_once(call.trailing_metadata())
+            self._end = aio.AioRpcError(code, aio.Metadata(), trailers, details)
 
     async def send(self, request: Message) -> None:
         # Of a call that has ended, `receive` tells how.
@@ -84,18 +108,41 @@ class AioExchange:
     async def receive(self) -> Any:
         """The next response; None when there are no more."""
         try:
-            response = await self._call.read()
+            return await anext(self._responses, None)
         except grpc.RpcError as error:
-            raise failure_of(error, self._method.name) from error
-        return None if response is aio.EOF else response
+            end = await self._said(error)
+            if end.code() is grpc.StatusCode.OK:
+                return None
+            raise failure_of(end, self._method.name) from error
+
+    async def _said(self, error: Any) -> Any:
+        """The error, or what the sidecar said instead."""
+        if error.details() != _OF_A_WRITE:
+            return error
+        for _ in range(_MOST_LOOKS):
+            if self._end is not None:
+                return self._end
+            await asyncio.sleep(_LOOK_SECONDS)
+            self._note_end(self._call)
+        return error
 
     async def end(self) -> None:
         """Lets a call end of which all is known, so that the sidecar does not count it as cancelled."""
         await self.finish()
         with suppress(grpc.RpcError):
-            while await self._call.read() is not aio.EOF:
+            async for _ in self._responses:
                 pass
 
     def cancel(self) -> None:
         """Ends the call, and with it the work in the sidecar; nothing happens when it has ended."""
         self._call.cancel()
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        return finished.value
+    coroutine.close()
+    raise RuntimeError("the call has not ended")

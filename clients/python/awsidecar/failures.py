@@ -53,6 +53,19 @@ def out_of_time(operation: str) -> SidecarError:
     )
 
 
+def shutting_down(operation: str) -> SidecarError:
+    """Returns the exception for a part of a call that was not attempted, because the sidecar drains."""
+    return exception_of(
+        Refusal(
+            grpc.StatusCode.UNAVAILABLE,
+            "the sidecar is shutting down",
+            operation,
+            reason="DRAINING",
+            domain=_SIDECAR_DOMAIN,
+        )
+    )
+
+
 def exception_of(refusal: Refusal) -> SidecarError:
     """Returns the exception that stands for a refusal."""
     by_sidecar = refusal.domain == _SIDECAR_DOMAIN

@@ -17,7 +17,8 @@ class Admission:
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._endless: set[asyncio.Task[Any]] = set()
-        self._draining = False
+        # Set when a drain begins: for calls that end themselves then, once what they have begun is done.
+        self.drain_begun = asyncio.Event()
         self._stopped = False
         self._turning_away = asyncio.Event()
         self._idle = asyncio.Event()
@@ -34,7 +35,7 @@ class Admission:
 
     async def admit(self, size: int) -> None:
         """Returns when the call that has entered may be served, and raises why it may not."""
-        if self._draining:
+        if self.draining:
             await self._turning_away.wait()
             raise Draining
         most, most_bytes = self._config.max_in_flight, self._config.max_in_flight_bytes
@@ -66,11 +67,11 @@ class Admission:
 
     @property
     def draining(self) -> bool:
-        return self._draining
+        return self.drain_begun.is_set()
 
     def drain(self) -> None:
         """Takes no more calls; those in flight go on, unless they are endless, and new ones wait to be turned away."""
-        self._draining = True
+        self.drain_begun.set()
         for task in self._endless:
             task.cancel()
 

@@ -67,8 +67,9 @@ def _handler(
 
     async def handle(upload: Upload) -> Streamed:
         caller = await identified(gate, upload)
-        scope = Scope(caller, upload.region, upload.deadline)
-        stream = BatchStream(make_work(means, scope), scope, check=partial(gate.identify, upload.metadata))
+        scope = Scope(caller, upload.region, upload.deadline, upload.progress)
+        check = partial(gate.identify, upload.metadata)
+        stream = BatchStream(make_work(means, scope), scope, check=check, drain=upload.drain)
         return Streamed(_responses(stream, upload.messages, response_of), caller.tier.value)
 
     return Streaming(handle)

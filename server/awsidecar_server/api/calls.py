@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,8 @@ class Upload:
     deadline: float | None
     # What was sent by then is told to the caller, however the call ends.
     progress: Progress = field(default_factory=Progress, compare=False)
+    # Set when the sidecar begins to shut down: to end then what has no end of its own, as soon as that is orderly.
+    drain: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from awsidecar_server.api.calls import Streamed, Streaming, Upload
 from awsidecar_server.contract import DOCUMENT_SERVICE
 from awsidecar_server.documents.batches import DocumentReads, DocumentWrites, fill_item, reports
 from awsidecar_server.dynamodb.batches.entries import Report
+from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.errors import SidecarError
 from awsidecar_server.identity.gate import Gate
@@ -37,9 +38,10 @@ def _handler(
 ) -> Streaming:
     async def handle(upload: Upload) -> Streamed:
         caller = await identified(gate, upload)
-        scope = Scope(caller, upload.region, upload.deadline)
+        scope = Scope(caller, upload.region, upload.deadline, upload.progress)
         work = make_work(means, scope)
-        found = reports(work, upload.messages, scope, partial(gate.identify, upload.metadata))
+        check = partial(gate.identify, upload.metadata)
+        found = reports(work, upload.messages, BatchStream(work, scope, check=check, drain=upload.drain))
         return Streamed(_responses(found, partial(response_of, work)), caller.tier.value)
 
     return Streaming(handle)

@@ -124,7 +124,8 @@ class Edge:
     ) -> Request | Upload:
         metadata, region, deadline = self._told(context)
         if rpc.takes_stream:
-            return Upload(self._messages(request_class, requests), metadata, region, deadline, progress)
+            messages = self._messages(request_class, requests)
+            return Upload(messages, metadata, region, deadline, progress, self._admission.drain_begun)
         return Request(_read(request_class, requests), metadata, region, deadline, len(requests), progress)
 
     async def _messages(

@@ -62,6 +62,10 @@ class Progress:
         self.attempts += part.attempts
         self._was_ambiguous = self._was_ambiguous or part.is_ambiguous
 
+    def leave_open(self) -> None:
+        """Something was done, or may have been, that the caller has not been told of."""
+        self._was_ambiguous = True
+
     def failed(self, failure: Failure) -> None:
         self._is_out = False
         self._was_ambiguous = self._was_ambiguous or is_ambiguous(self._nature, failure)

@@ -26,11 +26,11 @@ from awsidecar_server.documents.values import NotExact, to_attributes, to_struct
 from awsidecar_server.dynamodb.batches.entries import Report
 from awsidecar_server.dynamodb.batches.reads import Reads
 from awsidecar_server.dynamodb.batches.stream import BatchStream
-from awsidecar_server.dynamodb.batches.work import Asked, Check, checked_capacity
+from awsidecar_server.dynamodb.batches.work import Asked, checked_capacity
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.errors import InvalidRequest, NumberNotExact
-from awsidecar_server.operations import Scope, converted
+from awsidecar_server.operations import converted
 
 _tables = Requests(BatchedTable.DESCRIPTOR, KeysAndAttributes.DESCRIPTOR)
 
@@ -84,10 +84,10 @@ class DocumentReads(Reads):
 
 
 async def reports(
-    work: DocumentWrites | DocumentReads, requests: AsyncIterator[Message], scope: Scope, check: Check
+    work: DocumentWrites | DocumentReads, requests: AsyncIterator[Message], stream: BatchStream
 ) -> AsyncGenerator[Report, None]:
-    """What became of the elements of the requests, each of which is told of once."""
-    async with aclosing(BatchStream(work, scope, check=check).reports(_all_typed(work, requests))) as found:
+    """What became of the elements of the requests, each of which is told of once; `stream` is one of the work."""
+    async with aclosing(stream.reports(_all_typed(work, requests))) as found:
         async for report in found:
             yield report
 

@@ -7,17 +7,22 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.stub.process import SidecarProcess, launched
-from tests.integration.stub.sidecar import Client, connected, refusal_of, settings_for
+from tests.integration.stub.sidecar import Client, Refusal, connected, read_refusal, refusal_of, settings_for
 from tests.integration.stub_aws import Answer, StubAws, held
 
+from awsidecar.documents.v1.batches_pb2 import BatchWriteRequest
+from awsidecar.documents.v1.document_service_pb2_grpc import DocumentServiceStub
 from awsidecar.dynamodb.v1 import items_pb2
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
+from awsidecar.dynamodb.v1.batch_pb2 import PutRequest
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -149,3 +154,63 @@ async def test_of_a_thousand_calls_each_ends_well_or_unavailable(aws: StubAws) -
     assert len(codes) == 1000
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
     assert codes.count(grpc.StatusCode.OK) >= 300
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "documents"])
+async def test_stream_of_batches_ends_when_what_is_in_flight_is_done(aws: StubAws, service: str) -> None:
+    aws.on("DescribeTable", Answer({"Table": {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}}))
+    aws.on("BatchWriteItem", held())
+    async with process_on(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="60") as (process, client):
+        call, request = _busy(client, service)
+        await call.write(request)
+        await aws.until(lambda: aws.in_progress == 8)
+        process.signal()
+        await process.draining()
+        aws.release()
+        kinds, refusal = await _told(call)
+        assert (refusal.code.name, refusal.reason) == ("UNAVAILABLE", "DRAINING")
+        assert "ambiguous" not in refusal.metadata
+        assert await process.ended() == 0
+    assert (kinds.count("done"), kinds.count("not_attempted"), len(kinds)) == (200, 300, 500)
+    assert aws.count("BatchWriteItem") == 8
+
+
+async def test_stream_of_batches_that_outlasts_the_grace_says_that_writes_may_have_been_done(aws: StubAws) -> None:
+    aws.on("DescribeTable", Answer({"Table": {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}}))
+    aws.on("BatchWriteItem", held())
+    async with process_on(aws, AWSIDECAR_SHUTDOWN_GRACE_SECONDS="0.2") as (process, client):
+        call, request = _busy(client, "dynamodb")
+        await call.write(request)
+        await aws.until(lambda: aws.in_progress == 8)
+        process.signal()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await call.read()
+        refusal = read_refusal(ended.value)
+        assert (refusal.code.name, refusal.reason) == ("UNAVAILABLE", "DRAINING")
+        assert (refusal.metadata["attempts"], refusal.metadata["ambiguous"]) == ("8", "true")
+        assert await process.ended() == 0
+
+
+async def _told(call: Any) -> tuple[list[str], Refusal]:
+    """What became of each element, and how the call ended."""
+    kinds: list[str] = []
+    try:
+        async for response in call:
+            kinds += [outcome.WhichOneof("result") for outcome in response.outcomes]
+    except grpc.aio.AioRpcError as ended:
+        return kinds, read_refusal(ended)
+    raise AssertionError("ended well")
+
+
+def _busy(client: Client, service: str) -> tuple[Any, Any]:
+    """A stream of writes, and a request with more of them than are in flight at once."""
+    if service == "documents":
+        documents: Any = DocumentServiceStub(client.channel)
+        plain = BatchWriteRequest()
+        for number in range(500):
+            plain.writes.add(table_name="T").put.update({"id": str(number)})
+        return documents.BatchWrite(timeout=60), plain
+    request = BatchWriteStreamRequest()
+    for number in range(500):
+        request.writes.add(table_name="T", put=PutRequest(item={"id": AttributeValue(s=str(number))}))
+    return client.dynamodb.BatchWriteStream(timeout=60), request

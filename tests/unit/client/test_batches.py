@@ -29,7 +29,7 @@ Exchange = Callable[[Iterator[Any]], Iterator[Message | Refused]]
 
 
 def writes_done(failures: dict[int, Failure | None] | None = None, most: int | None = None) -> Exchange:
-    """Tells of each write that it is done, but for some; after so many, that time is up."""
+    """Tells of each write that it is done, but for some, of which None was left by a drain; after so many, that time is up."""
 
     def serve(requests: Iterator[Any]) -> Iterator[Message | Refused]:
         index = 0
@@ -165,9 +165,10 @@ def test_leaving_the_block_tells_of_each_write_that_was_not_done(sidecar: FakeSi
         (4, "users", None, {"id": 4}),
     ]
     assert isinstance(failed[0].error, errors.ProvisionedThroughputExceededException)
-    assert failed[1].error is None
+    assert failed[1].error is not None
+    assert failed[1].error.reason == "DRAINING"
     assert [one.ambiguous for one in failed] == [False, False, True]
-    assert [one.error.ambiguous for one in failed if one.error is not None] == [False, True]
+    assert [one.error.ambiguous for one in failed if one.error is not None] == [False, False, True]
     assert caught.value.ambiguous
     assert caught.value.done == 3
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -201,12 +202,90 @@ def test_a_stream_that_breaks_leaves_open_what_was_not_told(
     failed, done = caught.value.failures, caught.value.done
     assert [one.index for one in failed] == list(range(done, 250))
     codes = {one.error.code for one in failed if one.error is not None}
-    if codes == {grpc.StatusCode.INTERNAL} and way == "asyncio":
-        # A write met the end of the call: then gRPC for asyncio does not tell how it ended, nor what it had told.
-        assert all(one.ambiguous for one in failed)
-    else:
-        assert (codes, done) == ({end.code}, 100)
-        assert {one.ambiguous for one in failed} == {ambiguous}
+    assert (codes, done) == ({end.code}, 100)
+    assert {one.ambiguous for one in failed} == {ambiguous}
+
+
+@pytest.mark.parametrize("attempt", range(20))
+async def test_how_a_stream_ended_is_told_also_when_a_write_meets_its_end(
+    sidecar: FakeSidecar, attempt: int
+) -> None:
+    """By the sidecar, which ends it while the client writes; and what it told before is not lost."""
+
+    def breaks(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        yield from writes_done()(iter([next(requests)]))
+        yield NOBODY
+
+    sidecar.exchanges["BatchWriteStream"] = breaks
+    async with aio.connect(sidecar.target) as client:
+        with pytest.raises(errors.BatchFailed) as caught:
+            await _write_with_pauses(client, attempt)
+    assert {type(one.error) for one in caught.value.failures} == {errors.SessionNotFound}
+    assert caught.value.done == 100
+
+
+async def _write_with_pauses(client: Any, turns: int) -> None:
+    """Writes on while the stream ends, now a little sooner, now a little later."""
+    async with client.dynamodb.batch_writer("users") as batch:
+        for number in range(1900):
+            await batch.put_item(Item={"id": number})
+            if number % 100 == 99:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+
+def test_failures_are_counted_and_the_first_are_kept(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done(dict.fromkeys(range(1, 6000), THROTTLED))
+    heard: list[awsidecar.FailedWrite] = []
+    with pytest.raises(errors.BatchFailed, match="5999 of 6000 writes were not done") as caught:
+        run(sidecar, way, puts(6000), table_name="users", on_failure=heard.append)
+    assert [one.index for one in heard] == list(range(1, 6000))
+    assert [one.index for one in caught.value.failures] == list(range(1, 4001))
+    assert (caught.value.failed, caught.value.done, caught.value.ambiguous) == (5999, 1, False)
+
+
+def test_failures_of_large_items_are_kept_up_to_some_bytes(sidecar: FakeSidecar, way: str) -> None:
+    unknown = Failure(code=14, message="lost", ambiguous=True)
+    sidecar.exchanges["BatchWriteStream"] = writes_done({**dict.fromkeys(range(59), THROTTLED), 59: unknown})
+    script: list[tuple[str, dict[str, Any]]] = [
+        ("put_item", {"Item": {"id": number, "text": "x" * 390_000}}) for number in range(60)
+    ]
+    with pytest.raises(errors.BatchFailed) as caught:
+        run(sidecar, way, script, table_name="users")
+    assert len(caught.value.failures) == 16 * 1024 * 1024 // 390_000
+    assert caught.value.failed == 60
+    assert caught.value.ambiguous
+
+
+def test_what_a_drain_has_left_was_not_done(sidecar: FakeSidecar, way: str) -> None:
+    def drains(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        response = pb.BatchWriteStreamResponse()
+        response.outcomes.add(index=0).done.SetInParent()
+        response.outcomes.add(index=1).not_attempted.SetInParent()
+        next(requests)
+        yield response
+        yield Refused(grpc.StatusCode.UNAVAILABLE, "shutting down", details_of("DRAINING", "awsidecar"))
+
+    sidecar.exchanges["BatchWriteStream"] = drains
+    with pytest.raises(errors.BatchFailed) as caught:
+        run(sidecar, way, puts(250), table_name="users")
+    assert caught.value.failed == 249
+    assert {one.error.reason for one in caught.value.failures if one.error is not None} == {"DRAINING"}
+    assert not caught.value.ambiguous
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+def test_reads_that_a_drain_has_left_are_unavailable(sidecar: FakeSidecar, way: str) -> None:
+    def drains(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        response = pb.BatchGetStreamResponse()
+        response.outcomes.add(index=0).not_attempted.SetInParent()
+        next(requests)
+        yield response
+
+    sidecar.exchanges["BatchGetStream"] = drains
+    with pytest.raises(errors.Unavailable) as caught:
+        read(sidecar, way, TableName="users", Keys=[{"id": 1}])
+    assert caught.value.reason == "DRAINING"
 
 
 def test_an_exception_in_the_block_ends_the_stream_and_is_raised(sidecar: FakeSidecar, way: str) -> None:

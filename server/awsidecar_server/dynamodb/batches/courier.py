@@ -66,6 +66,8 @@ class Courier:
             return self._refused(table, group, failure, before)
         except asyncio.CancelledError:
             _note_ambiguity(group, scope.progress.is_ambiguous)
+            # Where the stream ends without a word on these, its status has to say it.
+            self._scope.progress.absorb(scope.progress)
             raise
         self._answered(table, answer, before)
         return True

@@ -58,6 +58,11 @@ class Result:
     # Of the item.
     size: int = 0
 
+    @property
+    def has_effect(self) -> bool:
+        """Whether AWS has done a write, or may have."""
+        return self.kind == "done" or self.is_ambiguous
+
 
 DONE = Result("done")
 NOT_FOUND = Result("not_found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from itertools import chain
 
 from awsidecar.dynamodb.v1.capacity_pb2 import ConsumedCapacity
 from awsidecar_server.dynamodb.batches.entries import Outcome, Report
@@ -38,6 +39,12 @@ class Outbox:
         while self._held and self._held[0][0] == self.next_index:
             self._open.append(heapq.heappop(self._held)[1])
             self.next_index += 1
+
+    @property
+    def hides_effects(self) -> bool:
+        """Whether something was done, or may have been, that is not told yet."""
+        untold = chain(self._open, (outcome for _, outcome in self._held))
+        return any(outcome.result.has_effect for outcome in untold)
 
     def add_capacity(self, capacity: list[ConsumedCapacity]) -> None:
         self._capacity += capacity

@@ -16,7 +16,7 @@ from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
 from awsidecar_server.dynamodb.batches.work import Asked, Check, Work
 from awsidecar_server.dynamodb.table_keys import KeyNames
-from awsidecar_server.errors import DeadlineSpent
+from awsidecar_server.errors import DeadlineSpent, Draining
 from awsidecar_server.operations import Scope
 
 # No more is read while so many elements have no outcome that the caller has taken, or take so much.
@@ -35,9 +35,18 @@ class BatchStream:
     """Carries out one stream. Everything happens in the caller's task but reading, and the calls to AWS."""
 
     def __init__(
-        self, work: Work, scope: Scope, timing: Timing | None = None, *, check: Check | None = None
+        self,
+        work: Work,
+        scope: Scope,
+        timing: Timing | None = None,
+        *,
+        check: Check | None = None,
+        drain: asyncio.Event | None = None,
     ) -> None:
+        """`drain` is set when nothing more is to be begun."""
         self._work = work
+        self._scope = scope
+        self._drain = drain or asyncio.Event()
         self._timing = timing or LoopTiming()
         self._reports_at = reports_at(self._timing.now(), scope.deadline)
         self._plan = Plan(work.ordering(), work.most_entries, _MOST_PARTIAL)
@@ -47,6 +56,10 @@ class BatchStream:
         # Whether the work has ended because time was up, and whether the caller knows.
         self._is_over = False
         self._is_over_told = False
+        # Whether a drain has left something undone.
+        self._is_cut = False
+        # What the caller is being told.
+        self._told: Report | None = None
         # Set by whoever changes what the stream could go on with.
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -63,31 +76,36 @@ class BatchStream:
 
         Nothing new is begun while the caller does not take what is told. A little before the deadline the work ends;
         what is not done then, and what is still read, is told of as such, until the caller sends no more. What is wrong
-        with a request is raised when all before it has been told of.
+        with a request is raised when all before it has been told of. A drain ends the reading at once; what is in flight
+        is finished, the rest is told of as not attempted, and `Draining` is raised.
         """
         self._reading = asyncio.create_task(self._read(requests))
         self._reading.add_done_callback(lambda _: self._changed.set())
+        heeding = asyncio.create_task(self._heed_drain())
         try:
             while True:
                 self._changed.clear()
                 if self._defect is not None:
                     raise self._defect
-                if self._is_time_up():
-                    await self._end_work()
+                await self._end_in_time()
                 # One moment for both: a pause that ends between two would be neither over nor waited for.
                 now = self._timing.now()
                 self._carry_out(now)
-                report = self._next_report()
-                if report is not None:
-                    yield report
+                self._told = self._next_report()
+                if self._told is not None:
+                    yield self._told
+                    self._told = None
                     self._room.set()
                 elif self._is_complete():
+                    if self._is_cut:
+                        raise Draining
                     self._reading.result()
                     return
                 else:
                     await self._timing.wait(self._changed, self._next_moment(now))
         finally:
-            await _stop({self._reading, *self._carrying})
+            await _stop({heeding, self._reading, *self._carrying})
+            self._note_what_is_untold()
 
     # --- in ---
 
@@ -137,10 +155,16 @@ class BatchStream:
         finally:
             await _stop({asking})
 
+    async def _heed_drain(self) -> None:
+        await self._drain.wait()
+        self._changed.set()
+
     # --- work ---
 
     def _carry_out(self, now: float) -> None:
         """Begins as many batches as may be in flight."""
+        if self._drain.is_set():
+            return
         while len(self._carrying) < self._work.most_in_flight:
             # What holds up all others may always be sent, else nothing would ever go out.
             only = self._outbox.next_index if self._outbox.bytes > _MOST_HELD_BYTES else None
@@ -162,8 +186,18 @@ class BatchStream:
         assert self._reading is not None
         return self._reading.done() and not self._plan
 
-    def _is_time_up(self) -> bool:
-        return not self._is_over and self._reports_at is not None and self._timing.now() >= self._reports_at
+    async def _end_in_time(self) -> None:
+        """Ends the work when time is up, or the sidecar drains and nothing is in flight any more."""
+        if not self._is_over and self._reports_at is not None and self._timing.now() >= self._reports_at:
+            self._is_over = True
+            await self._end_work()
+        elif self._drain.is_set():
+            assert self._reading is not None
+            if not self._is_cut:
+                self._is_cut = self._reading.cancel()
+            if self._plan and not self._carrying:
+                self._is_cut = True
+                await self._end_work()
 
     def _next_moment(self, now: float) -> float | None:
         """When there is something to do even if nothing happens."""
@@ -174,7 +208,6 @@ class BatchStream:
 
     async def _end_work(self) -> None:
         """Stops the calls in flight, and gives an outcome to all that has none."""
-        self._is_over = True
         await _stop(self._carrying)
         for entry in self._plan.unfinished():
             result = self._at_the_end(entry)
@@ -197,6 +230,12 @@ class BatchStream:
         if not entry.attempts:
             return NOT_ATTEMPTED
         return Result("failure", failure=entry.failure or DeadlineSpent(), is_ambiguous=entry.is_ambiguous)
+
+    def _note_what_is_untold(self) -> None:
+        """For the status of a stream that was cut: what the caller was to be told next may not have reached it."""
+        cut = self._told.outcomes if self._told is not None else ()
+        if self._outbox.hides_effects or any(outcome.result.has_effect for outcome in cut):
+            self._scope.progress.leave_open()
 
 
 async def _stop(tasks: Iterable[asyncio.Task[Any]]) -> None:

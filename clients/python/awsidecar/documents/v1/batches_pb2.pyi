@@ -174,7 +174,7 @@ class WriteOutcome(_message.Message):
 
     @_builtins.property
     def not_attempted(self) -> _batch_streams_pb2.NotAttempted:
-        """Time was up before it was sent for the first time. It was not done."""
+        """Time was up, or the sidecar began to shut down, before it was sent for the first time. It was not done."""
 
     def __init__(
         self,
@@ -450,7 +450,7 @@ class GetOutcome(_message.Message):
 
     @_builtins.property
     def not_attempted(self) -> _batch_streams_pb2.NotAttempted:
-        """Time was up before it was sent for the first time."""
+        """Time was up, or the sidecar began to shut down, before it was sent for the first time."""
 
     def __init__(
         self,

@@ -176,7 +176,7 @@ class WriteOutcome(_message.Message):
 
     @_builtins.property
     def not_attempted(self) -> Global___NotAttempted:
-        """Time was up before it was sent for the first time. It was not done."""
+        """Time was up, or the sidecar began to shut down, before it was sent for the first time. It was not done."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ Global___WriteDone: _TypeAlias = WriteDone  # noqa: Y015
 
 @_typing.final
 class NotAttempted(_message.Message):
-    """Says that something was never sent to AWS, because time was up."""
+    """Says that something was never sent to AWS, because time was up or the sidecar began to shut down."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -434,7 +434,7 @@ class GetOutcome(_message.Message):
 
     @_builtins.property
     def not_attempted(self) -> Global___NotAttempted:
-        """Time was up before it was sent for the first time."""
+        """Time was up, or the sidecar began to shut down, before it was sent for the first time."""
 
     def __init__(
         self,
