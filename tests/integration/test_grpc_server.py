@@ -159,6 +159,15 @@ async def test_defect_is_internal_and_says_nothing_of_itself() -> None:
         assert "canary" not in repr(failed.value)
 
 
+async def test_method_that_takes_one_request_refuses_none_and_two() -> None:
+    async with serving(Service()) as (_, channel):
+        for requests in ([], [b"1", b"2"]):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await channel.stream_unary("/s/echo")(iter(requests))
+            assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert b"NOT_ONE_REQUEST" in dict(failed.value.trailing_metadata())["grpc-status-details-bin"]
+
+
 async def test_unknown_method_is_unimplemented() -> None:
     async with serving(Service()) as (_, channel):
         for path in ("/s/other", "/other/echo"):

@@ -11,6 +11,7 @@ import structlog
 from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
+from awsidecar_server.api.grpc_refusals import not_one, not_whole
 from awsidecar_server.api.metadata import Metadata
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.request import Head
@@ -173,7 +174,7 @@ class Call:
     def _refuse(self, refused: wire.Refused) -> None:
         """Ends a call whose handler has not begun, or may not go on."""
         if self._task is None:
-            self._end(refused.code, refused.message, ())
+            self._end(refused.code, refused.message, refused.trailers)
             self._finish()
 
     def _opened(self) -> Any:
@@ -186,7 +187,7 @@ class Call:
         except Aborted:
             pass
         except wire.Refused as refused:
-            self._end(refused.code, refused.message, ())
+            self._end(refused.code, refused.message, refused.trailers)
         except asyncio.CancelledError:
             self._end(StatusCode.UNAVAILABLE, "the sidecar has stopped", ())
             raise
@@ -229,11 +230,11 @@ class UnaryCall(Call):
         if self._needed == wire.PREFIX_BYTES:
             self._needed = self._needs(self._whole())
         if self._size > self._needed:
-            raise wire.Refused(StatusCode.UNIMPLEMENTED, "more than one request where the method takes one")
+            raise not_one(self._path, "more")
 
     def ended(self) -> None:
         if self._size < self._needed:
-            self._refuse(wire.Refused(StatusCode.INTERNAL, "the request is not whole"))
+            self._refuse(not_whole(self._path) if self._size else not_one(self._path, "none"))
         else:
             self._start()
 
@@ -301,7 +302,7 @@ class StreamCall(Call):
                 if self._failure is not None:
                     raise self._failure
                 if self._is_whole and self._size:
-                    raise wire.Refused(StatusCode.INTERNAL, "the request is not whole")
+                    raise not_whole(self._path)
                 if self._is_whole:
                     raise StopAsyncIteration
                 self._arrived = self._host.loop.create_future()
@@ -309,7 +310,7 @@ class StreamCall(Call):
             return self._read(raw)
         except wire.Refused as refused:
             # The handler sees what it would see if the caller had left, whom we tell why.
-            self._end(refused.code, refused.message, ())
+            self._end(refused.code, refused.message, refused.trailers)
             assert self._task is not None
             self._task.cancel()
             # The cancellation comes by way of whoever reads, which may be a task of the handler's own.

@@ -37,12 +37,13 @@ _WINDOW_BITS = {"deflate": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS | 16}
 
 
 class Refused(Exception):
-    """A request that gRPC cannot take."""
+    """A request that gRPC cannot take. `trailers` are what its end says beside the status."""
 
-    def __init__(self, code: StatusCode, message: str) -> None:
+    def __init__(self, code: StatusCode, message: str, trailers: Metadata = ()) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.trailers = trailers
 
 
 def framed(message: bytes) -> bytes:

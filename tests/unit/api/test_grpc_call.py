@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import tracemalloc
 from typing import Any, cast
 
 import grpc
 import hpack
+from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from tests.unit.http2.peer import HEAD, Peer, data, open_request
 
@@ -18,6 +20,16 @@ from awsidecar_server.http2.request import Head
 LIMIT = 1000
 
 
+def reason_in(details: str | None) -> str | None:
+    """That of the ErrorInfo in a status' details; None where there are none."""
+    if details is None:
+        return None
+    status, info = status_pb2.Status.FromString(base64.b64decode(details + "==")), error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.domain, info.metadata["operation"] in {"echo", "join"}) == ("awsidecar", True)
+    return str(info.reason)
+
+
 class FakeStream:
     """As much of a stream as a call asks for."""
 
@@ -25,6 +37,7 @@ class FakeStream:
         self.has_begun = False
         self.consumed_bytes = 0
         self.status: str | None = None
+        self.reason: str | None = None
         self.body = b""
 
     def consumed(self, size: int) -> None:
@@ -39,6 +52,7 @@ class FakeStream:
             return
         fields: Any = hpack.Decoder().decode(block)
         self.status = dict(fields)["grpc-status"]
+        self.reason = reason_in(dict(fields).get("grpc-status-details-bin"))
 
 
 class FakeHost:
@@ -87,11 +101,12 @@ async def test_message_is_put_together_however_it_is_cut() -> None:
 
 
 async def test_request_that_is_not_whole_or_more_than_one_is_refused() -> None:
-    for raw, code in (
-        (b"", StatusCode.INTERNAL),
-        (message(b"hello")[:-1], StatusCode.INTERNAL),
-        (message(b"one") + message(b"two"), StatusCode.UNIMPLEMENTED),
-        (message(b"x" * (LIMIT + 1))[:10], StatusCode.RESOURCE_EXHAUSTED),
+    for raw, code, reason in (
+        (b"", StatusCode.UNIMPLEMENTED, "NOT_ONE_REQUEST"),
+        (message(b"hello")[:3], StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"),
+        (message(b"hello")[:-1], StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"),
+        (message(b"one") + message(b"two"), StatusCode.UNIMPLEMENTED, "NOT_ONE_REQUEST"),
+        (message(b"x" * (LIMIT + 1))[:10], StatusCode.RESOURCE_EXHAUSTED, None),
     ):
         host, stream = FakeHost(), FakeStream()
         call = unary(host, stream)
@@ -99,6 +114,7 @@ async def test_request_that_is_not_whole_or_more_than_one_is_refused() -> None:
         if stream.status is None:
             call.ended()
         assert stream.status == str(code.value[0])
+        assert stream.reason == reason
         assert len(host.finished_calls) == 1
         assert host.budget.held_bytes == 0
 
@@ -162,7 +178,7 @@ async def test_request_of_a_stream_that_cannot_be_taken_ends_the_call_as_if_its_
     for raw, status in (
         (message(b"one") + message(b"x" * (LIMIT + 1))[:9], "8"),
         (message(b"one") + b"\1" + message(b"compressed")[1:], "13"),
-        (message(b"one")[:-1], "13"),
+        (message(b"one")[:-1], "3"),
     ):
         host, stream = FakeHost(), FakeStream()
         call = streaming(host, stream, careful)

@@ -40,7 +40,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "GetItem", "field": "Key" } }
     """
     ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 2
-    """The request bytes are not the protobuf message that the method takes. INVALID_ARGUMENT.
+    """The request bytes are not the protobuf message that the method takes, whose name `message` is; or the request ends
+    within a message. INVALID_ARGUMENT.
 
     Example of an ErrorInfo:
 
@@ -271,6 +272,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "domain": "awsidecar",
           "metadata": { "operation": "WatchTable" } }
     """
+    ERROR_REASON_NOT_ONE_REQUEST: _ErrorReason.ValueType  # 26
+    """The method takes exactly one request, and the caller sent none, or several. UNIMPLEMENTED, which is gRPC's code for
+    it.
+
+    Example of an ErrorInfo:
+
+        { "reason": "NOT_ONE_REQUEST",
+          "domain": "awsidecar",
+          "metadata": { "operation": "GetItem" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for which the sidecar itself refuses a call. They are the `reason` of an `ErrorInfo` whose `domain`
@@ -293,7 +304,8 @@ Example of an ErrorInfo:
       "metadata": { "operation": "GetItem", "field": "Key" } }
 """
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 2
-"""The request bytes are not the protobuf message that the method takes. INVALID_ARGUMENT.
+"""The request bytes are not the protobuf message that the method takes, whose name `message` is; or the request ends
+within a message. INVALID_ARGUMENT.
 
 Example of an ErrorInfo:
 
@@ -523,6 +535,16 @@ Example of an ErrorInfo:
     { "reason": "STREAM_NOT_ENABLED",
       "domain": "awsidecar",
       "metadata": { "operation": "WatchTable" } }
+"""
+ERROR_REASON_NOT_ONE_REQUEST: ErrorReason.ValueType  # 26
+"""The method takes exactly one request, and the caller sent none, or several. UNIMPLEMENTED, which is gRPC's code for
+it.
+
+Example of an ErrorInfo:
+
+    { "reason": "NOT_ONE_REQUEST",
+      "domain": "awsidecar",
+      "metadata": { "operation": "GetItem" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
