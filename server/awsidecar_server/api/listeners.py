@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -17,6 +19,10 @@ _KEEPALIVE = [
         if hasattr(socket, name)  # TCP_KEEPIDLE has another name on macOS
     ),
 ]
+
+# For a lock that is held for a moment.
+_LOCK_TRIES = 50
+_LOCK_PAUSE_SECONDS = 0.02
 
 
 class BindError(Exception):
@@ -84,10 +90,11 @@ def bind_unix(path: str) -> socket.socket:
     """A Unix socket, whose group decides who may call; raises `BindError`."""
     bound = socket.socket(socket.AF_UNIX)
     try:
-        _remove_dead_socket(path)
-        bound.bind(path)
-        os.chmod(path, 0o660)
-        bound.listen()
+        with _alone_in(os.path.dirname(os.path.abspath(path))):
+            _remove_dead_socket(path)
+            bound.bind(path)
+            os.chmod(path, 0o660)
+            bound.listen()
     except OSError as refused:
         bound.close()
         raise BindError(
@@ -95,6 +102,23 @@ def bind_unix(path: str) -> socket.socket:
             "for example AWSIDECAR_LISTEN_UNIX_SOCKET=/run/awsidecar.sock"
         ) from refused
     return bound
+
+
+@contextmanager
+def _alone_in(directory: str) -> Iterator[None]:
+    """Of two sidecars, one at a time: one that is bound and does not listen yet looks dead, and would be removed."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        for _ in range(_LOCK_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(_LOCK_PAUSE_SECONDS)  # the loop has nothing else to do yet
+        else:
+            raise OSError(f"{directory} is locked")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def address_of(bound: socket.socket) -> str:

@@ -106,6 +106,10 @@ class Server:
         """Refuses new calls at once, and returns when the accepted ones have finished or the grace is over."""
         self._admission.drain()
         await self._health.enter_graceful_shutdown()
+        if self._config.unix_socket and not self._handed_over:
+            # While it listens: by the end of the drain it may be the socket of a successor.
+            with suppress(FileNotFoundError):
+                os.unlink(self._config.unix_socket)
         # Calls that cross the word on their way are taken over, and turned away when no more can come.
         await self._server.go_away()
         self._admission.turn_away()
@@ -116,9 +120,6 @@ class Server:
                 await self._server.answered()
         self._admission.stop()
         await self._server.stop()
-        if self._config.unix_socket and not self._handed_over:
-            with suppress(FileNotFoundError):
-                os.unlink(self._config.unix_socket)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", *(service.full_name for service in SERVICES)):

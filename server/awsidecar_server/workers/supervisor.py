@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,8 @@ class Supervisor:
         self._launch, self._clock, self._pause = launch, clock, pause
         self._closing = AsyncExitStack()
         self._posts: list[Post] = []
+        # The Unix socket, and its path.
+        self._listening = ExitStack()
         self._unix_socket: socket.socket | None = None
         self._stopping = False
         self._tally = Tally()
@@ -119,8 +121,9 @@ class Supervisor:
         reserved = self._closing.enter_context(reserve_tcp(listen.host, listen.port))
         self.addresses.append(address_of(reserved))
         if listen.unix_socket:
-            self._unix_socket = self._closing.enter_context(bind_unix(listen.unix_socket))
-            self._closing.callback(Path(listen.unix_socket).unlink, missing_ok=True)
+            self._unix_socket = self._listening.enter_context(bind_unix(listen.unix_socket))
+            self._listening.callback(Path(listen.unix_socket).unlink, missing_ok=True)
+            self._closing.callback(self._listening.close)
             self.addresses.append(address_of(self._unix_socket))
         await self.admin.start()
         self._closing.push_async_callback(self.admin.stop)
@@ -162,8 +165,8 @@ class Supervisor:
 
     async def _stop(self) -> None:
         self._stopping = True
-        if self._unix_socket is not None:
-            # Workers may close theirs now, and then nobody listens any more.
-            self._unix_socket.close()
+        # Workers may close theirs now, and then nobody listens any more. The path goes first, while it is certainly ours: by
+        # the end of the drain it may be a successor's.
+        self._listening.close()
         patience = self._config.shutdown.grace_seconds + _CLOSING_SECONDS
         await asyncio.gather(*(post.stop(patience) for post in self._posts))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,12 +18,16 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.stub.conftest import Start
 from tests.integration.stub.process import launched
 from tests.integration.stub.sidecar import Sidecar, connected, settings_for
+from tests.integration.stub_aws import StubAws, held
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
+from awsidecar.dynamodb.v1 import tables_pb2
 from awsidecar_server.api.listeners import BindError
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+_PATIENCE_SECONDS = 10.0
+_POLL_SECONDS = 0.01
 EX_USAGE = 64  # sysexits.h: the command was used incorrectly
 SERVICES = {
     "awsidecar.dynamodb.v1.DynamoDbService",
@@ -75,6 +80,28 @@ async def test_unix_socket_serves_owner_and_group_and_is_removed_at_the_end(star
             answer = await client.credentials.WhoAmI(pb.WhoAmIRequest())
             assert answer.tier == pb.TIER_SERVICE_ACCOUNT
     assert not os.path.exists(socket_path)
+
+
+async def test_unix_socket_of_a_successor_outlives_the_drain_of_its_predecessor(
+    start: Start, aws: StubAws, socket_path: str
+) -> None:
+    aws.on("ListTables", held())
+    async with AsyncExitStack() as serving, AsyncExitStack() as calling:
+        old = await serving.enter_async_context(start(AWSIDECAR_LISTEN_UNIX_SOCKET=socket_path))
+        client = await calling.enter_async_context(connected(old.target))
+        call = asyncio.ensure_future(client.dynamodb.ListTables(tables_pb2.ListTablesRequest()))
+        await aws.until(lambda: aws.count("ListTables") == 1)
+        draining = asyncio.ensure_future(serving.aclose())
+        is_free = False
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not is_free:
+                await asyncio.sleep(_POLL_SECONDS)
+                is_free = not os.path.exists(socket_path)
+        async with start(AWSIDECAR_LISTEN_UNIX_SOCKET=socket_path), connected(f"unix:{socket_path}") as client:
+            assert not draining.done()
+            aws.release()
+            await asyncio.gather(call, draining)
+            assert (await client.credentials.WhoAmI(pb.WhoAmIRequest())).tier == pb.TIER_SERVICE_ACCOUNT
 
 
 async def test_unix_socket_left_by_a_crash_is_replaced(start: Start, socket_path: str) -> None:

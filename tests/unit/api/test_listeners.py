@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from awsidecar_server.api.listeners import BindError, address_of, bind_tcp, reserve_tcp
+from awsidecar_server.api import listeners
+from awsidecar_server.api.listeners import BindError, address_of, bind_tcp, bind_unix, reserve_tcp
 
 HOST = "127.0.0.1"
 
@@ -66,3 +70,18 @@ def test_connections_find_out_that_their_client_is_gone() -> None:
         with accepted:
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
+
+
+def test_one_sidecar_at_a_time_takes_the_path_of_a_unix_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "_LOCK_TRIES", 2)
+    path = tmp_path / "grpc.sock"
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as another one does that is about to listen
+    with pytest.raises(BindError, match=r"^AWSIDECAR_LISTEN_UNIX_SOCKET: "):
+        bind_unix(str(path))
+    assert not path.exists()
+    os.close(descriptor)
+    with bind_unix(str(path)), pytest.raises(BindError):
+        bind_unix(str(path))
