@@ -23,7 +23,7 @@ from tests.unit.dynamodb.fake_batches import (
     told,
 )
 
-from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemResponse, KeysAndAttributes
+from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemRequest, BatchGetItemResponse, KeysAndAttributes
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, StreamedGet
 from awsidecar_server.dynamodb.batches import stream as stream_module
 from awsidecar_server.dynamodb.batches.entries import Outcome
@@ -32,7 +32,7 @@ from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.key_values import key_of
 from awsidecar_server.dynamodb.table_keys import TableKeys
-from awsidecar_server.errors import AwsUnreachable, InvalidRequest
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, InvalidRequest
 from awsidecar_server.operations import Scope
 
 
@@ -123,6 +123,34 @@ async def test_an_item_is_known_by_its_key_though_the_projection_leaves_it_out()
     items = [outcome.result.item for outcome in outcomes]
     assert [sorted(item.attributes) for item in items if item is not None] == [["v"]] * 3
     assert values(outcomes) == ["2", "0", "1"]
+
+
+async def test_an_item_that_is_asked_for_alone_is_known_without_its_key() -> None:
+    aws = aws_with(1)
+    how = KeysAndAttributes(projection_expression="v")
+    (found,) = await outcomes_of(aws, [get(pk="0")], tables={"T": how})
+    assert found.result.item is not None
+    assert sorted(found.result.item.attributes) == ["v"]
+    assert values(await outcomes_of(aws, [get(pk="1")], tables={"T": how})) == ["not_found"]
+
+
+async def test_what_aws_says_of_a_projection_is_about_what_the_caller_wrote() -> None:
+    """AWS quotes it: `Syntax error; token: "b", near: "a b"`."""
+
+    class Quoting(FakeDynamoDb):
+        async def answer(self, name: str, message: Message) -> Message:
+            assert isinstance(message, BatchGetItemRequest)
+            asked = message.request_items["T"]
+            raise refusal(name, "ValidationException", f"{asked.projection_expression} {asked.attributes_to_get}")
+
+    gets = [get(pk=str(number)) for number in range(3)]
+    for how, quoted in (
+        (KeysAndAttributes(projection_expression="a b"), "a b []"),
+        (KeysAndAttributes(attributes_to_get=["a", "a"]), " ['a', 'a']"),
+    ):
+        outcomes = await outcomes_of(Quoting(), gets, tables={"T": how})
+        failures = [outcome.result.failure for outcome in outcomes]
+        assert [one.message for one in failures if isinstance(one, AwsRejected)] == [quoted] * 3
 
 
 async def test_a_key_that_aws_refuses_fails_alone() -> None:

@@ -83,7 +83,9 @@ class Reads:
         keys = [entry.message for entry in entries if isinstance(entry.message, Key)]
         asked.keys.extend(keys)
         names = tuple(sorted({name for key in keys for name in key.attributes}))
-        projection = keyed_projection(asked, names)
+        # One that is asked for alone is known without its key. So a refusal, which each gets alone, is about what the
+        # caller wrote, and not about what was added to it.
+        projection = keyed_projection(asked, names) if len(keys) > 1 else KeyedProjection()
         with naming_of(entries, table, self.tables_field, KeysAndAttributes.DESCRIPTOR):
             reply = await self._means.operations.call("BatchGetItem", request, scope, BatchGetItemResponse)
         return _answer(table, entries, reply, names, projection)
@@ -103,7 +105,7 @@ def _answer(
     left: list[Entry] = []
     strangers = 0
     for item in (item for listed in reply.responses.values() for item in listed.items):
-        found = _taken(unanswered, item.attributes, names)
+        found = _taken_item(unanswered, item.attributes, names, is_alone=len(entries) == 1)
         if found is None:
             strangers += 1
             continue
@@ -126,6 +128,14 @@ def _taken(
 ) -> Entry | None:
     key = key_of(attributes, names)
     return None if key is None else unanswered.pop(key, None)
+
+
+def _taken_item(
+    unanswered: dict[KeyValues, Entry], attributes: Mapping[str, AttributeValue], names: KeyNames, *, is_alone: bool
+) -> Entry | None:
+    if is_alone and key_of(attributes, names) is None:
+        return unanswered.popitem()[1] if unanswered else None
+    return _taken(unanswered, attributes, names)
 
 
 def _unreadable() -> AwsUnreachable:
