@@ -34,7 +34,7 @@ class AdminServer:
         self._metrics = metrics
         self._is_ready = is_ready
         self._server: asyncio.Server | None = None
-        self._connections = 0
+        self._connections: set[asyncio.StreamWriter] = set()
         self.address = ""
 
     async def start(self) -> None:
@@ -51,21 +51,23 @@ class AdminServer:
         self.address = f"{bracketed}:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        # Connections that are open end by themselves, in seconds.
         if self._server is not None:
             self._server.close()
+        # Who is connected and asks nothing would end by itself in seconds, which is longer than the process has.
+        for connection in self._connections:
+            connection.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        self._connections.add(writer)
         try:
-            if self._connections <= _MAX_CONNECTIONS:
+            if len(self._connections) <= _MAX_CONNECTIONS:
                 async with asyncio.timeout(_ASKING_SECONDS):
                     writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, TimeoutError):
             return  # nobody who could be told
         finally:
-            self._connections -= 1
+            self._connections.discard(writer)
             writer.close()
 
     async def _answer(self, head: bytes) -> bytes:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
 
@@ -50,6 +52,20 @@ async def test_address_that_is_taken_is_one_line_that_says_what_to_do() -> None:
     assert "for example AWSIDECAR_ADMIN_PORT=" in line
     assert "\n" not in line
     await first.stop()
+
+
+async def test_connection_that_asks_nothing_is_ended_with_the_server() -> None:
+    server = AdminServer(AdminConfig(port=0), Telemetry(), always)
+    await server.start()
+    host, _, port = server.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /live")
+    assert (await get(server, "/livez"))[0] == 200  # by then the server has the other one, too
+    await server.stop()
+    async with asyncio.timeout(4):  # less than it has to ask
+        assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_stopping_what_never_started_is_nothing() -> None:
