@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from awsidecar_server.api.aborts import Aborts, trailers
+from awsidecar_server.api.aborts import Abort, Aborts, trailers
 from awsidecar_server.api.admission import Admission
 from awsidecar_server.api.calls import Handler, Request, Streamed, Streaming, Upload
 from awsidecar_server.api.metadata import Metadata, Regions
@@ -64,16 +64,10 @@ class Edge:
                     call.on_untaken(reply.untaken)
                 code = "OK"
                 return answer
-            except asyncio.CancelledError:
-                if not admission.stopped:
+            except (asyncio.CancelledError, Exception) as failure:
+                abort = self._abort(rpc, failure, context, progress)
+                if abort is None:
                     raise
-                # The grace is over. What was on its way may have been carried out.
-                abort = self._aborts.of(rpc, Draining(), _metadata_of(context), progress)
-                code = abort.code.name
-                await context.abort(abort.code, abort.message, abort.trailers)
-                raise  # never reached: abort raises
-            except Exception as failure:
-                abort = self._aborts.of(rpc, failure, _metadata_of(context), progress)
                 code = abort.code.name
                 await context.abort(abort.code, abort.message, abort.trailers)
                 raise  # never reached: abort raises
@@ -99,14 +93,10 @@ class Edge:
                 call = self._call(rpc, request_class, requests, context, progress)
                 await self._answered(streaming, call, context)
                 code = "OK"
-            except asyncio.CancelledError:
-                if not (self._admission.stopped or (streaming.endless and self._admission.draining)):
+            except (asyncio.CancelledError, Exception) as failure:
+                abort = self._abort(rpc, failure, context, progress, endless=streaming.endless)
+                if abort is None:
                     raise
-                abort = self._aborts.of(rpc, Draining(), _metadata_of(context), progress)
-                code = abort.code.name
-                await context.abort(abort.code, abort.message, abort.trailers)
-            except Exception as failure:
-                abort = self._aborts.of(rpc, failure, _metadata_of(context), progress)
                 code = abort.code.name
                 await context.abort(abort.code, abort.message, abort.trailers)
                 raise  # never reached: abort raises
@@ -118,6 +108,23 @@ class Edge:
         if rpc.takes_stream:
             return grpc.stream_stream_rpc_method_handler(serve)
         return grpc.unary_stream_rpc_method_handler(serve)
+
+    def _abort(
+        self,
+        rpc: Rpc,
+        failure: asyncio.CancelledError | Exception,
+        context: _Context,
+        progress: Progress,
+        *,
+        endless: bool = False,
+    ) -> Abort | None:
+        """What a call that has failed ends with; None when its caller has left."""
+        if isinstance(failure, asyncio.CancelledError):
+            if not (self._admission.stopped or (endless and self._admission.draining)):
+                return None
+            # It is the sidecar that ends it. What was on its way may have been carried out.
+            failure = Draining()
+        return self._aborts.of(rpc, failure, _metadata_of(context), progress)
 
     def _call(
         self, rpc: Rpc, request_class: type[Message], requests: Any, context: _Context, progress: Progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -42,7 +43,7 @@ class Host(Protocol):
         """The call's handler has come to its end, or never began."""
 
 
-class Call:
+class Call(ABC):
     """A call as its handler sees it: what `grpc.aio.ServicerContext` offers, as far as our handlers ask for it."""
 
     def __init__(self, host: Host, stream: Stream, handler: Any, head: Head) -> None:
@@ -110,8 +111,8 @@ class Call:
                 return
         self._taken(len(chunk))
 
-    def ended(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def ended(self) -> None: ...
 
     def lost(self) -> None:
         if self._task is not None:
@@ -119,9 +120,9 @@ class Call:
         else:
             self._finish()
 
+    @abstractmethod
     def _cut(self) -> None:
         """Looks at the pieces, with which a prefix or a message is whole."""
-        raise NotImplementedError
 
     def _taken(self, size: int) -> None:
         """Lets the caller send as much again, now or when it is time."""
@@ -177,9 +178,9 @@ class Call:
             self._end(refused.code, refused.message, refused.trailers)
             self._finish()
 
+    @abstractmethod
     def _opened(self) -> Any:
         """What the handler is called with: the request, or an iterator of requests."""
-        raise NotImplementedError
 
     async def _run(self) -> None:
         try:
