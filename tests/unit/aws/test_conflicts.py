@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.aws.test_json_sender import ANN, BUSY, OK, REGION, Harness
+from tests.unit.aws.sending import ANN, BUSY, OK, REGION, Harness
 from tests.unit.aws.transport import LOST, answer, refusal
 
 from awsidecar_server.aws.http import HttpAnswer

@@ -1,16 +1,12 @@
+"""Streams of writes: how they become batches, and what is told of each write."""
+
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing
 from itertools import pairwise
-from typing import Any
 
 import pytest
-from google.protobuf.message import Message
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.unit.dynamodb.batch_writing import failure_of, kinds, outcomes_of, stream_of
 from tests.unit.dynamodb.fake_batches import (
     SCOPE,
     FakeDynamoDb,
@@ -24,38 +20,12 @@ from tests.unit.dynamodb.fake_batches import (
 )
 
 from awsidecar.dynamodb.v1.batch_pb2 import WriteRequest
-from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
-from awsidecar_server.dynamodb.batches.entries import Outcome
+from awsidecar.dynamodb.v1.batch_streams_pb2 import StreamedWrite
 from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD, BatchStream
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
-from awsidecar_server.dynamodb.key_values import key_of
 from awsidecar_server.dynamodb.table_keys import TableKeys
-from awsidecar_server.errors import DeadlineSpent, InvalidRequest, LimitReached
-from awsidecar_server.operations import Scope
-
-
-def stream_of(aws: FakeDynamoDb, timing: FakeTiming | None = None, deadline: float | None = None) -> BatchStream:
-    scope = Scope(SCOPE.caller, SCOPE.region, deadline)
-    return BatchStream(Writes(Means(aws, TableKeys(aws)), scope), scope, timing or FakeTiming())
-
-
-async def outcomes_of(
-    aws: FakeDynamoDb, writes: Iterable[StreamedWrite], *, deadline: float | None = None, **options: Any
-) -> list[Outcome]:
-    return (await told(stream_of(aws, deadline=deadline), requests_of(writes, **options)))[0]
-
-
-def kinds(outcomes: list[Outcome]) -> list[str]:
-    """What became of each, in the order of the stream; each must be told of once."""
-    assert sorted(outcome.index for outcome in outcomes) == list(range(len(outcomes)))
-    return [outcome.result.kind for outcome in sorted(outcomes, key=lambda one: one.index)]
-
-
-def failure_of(outcomes: list[Outcome], index: int) -> Any:
-    (found,) = (outcome.result for outcome in outcomes if outcome.index == index)
-    assert found.kind == "failure"
-    return found.failure
+from awsidecar_server.errors import InvalidRequest, LimitReached
 
 
 async def test_any_number_is_written_in_batches_of_25() -> None:
@@ -244,155 +214,11 @@ async def test_what_was_unknown_once_stays_so_when_it_is_left_unprocessed_afterw
     assert outcome.result.is_ambiguous
 
 
-async def test_without_a_deadline_throttling_comes_to_an_end() -> None:
-    aws, timing = FakeDynamoDb(), FakeTiming()
-    aws.unprocessed = lambda size: size
-    outcomes, _ = await told(stream_of(aws, timing), requests_of([put(pk="1", v=1)]))
-    assert kinds(outcomes) == ["failure"]
-    assert isinstance(outcomes[0].result.failure, LimitReached)
-    assert outcomes[0].result.failure.reason == "UNPROCESSED"
-    assert not outcomes[0].result.is_ambiguous
-    assert timing.now() < 180
-
-
-async def test_a_little_before_the_deadline_all_are_told_of() -> None:
-    """One is done, one hangs, one has been left unprocessed, and one waits for the one that hangs."""
-    aws, timing = FakeDynamoDb({"T": ("pk",), "Hangs": ("pk",), "Busy": ("pk",)}), FakeTiming()
-    aws.pause = lambda table: asyncio.Event().wait() if table == "Hangs" else asyncio.sleep(0)
-
-    def throttles(table: str, number: int) -> None:
-        if table == "Busy":
-            raise refusal("BatchWriteItem", "ThrottlingException")
-
-    aws.before = throttles
-    writes = [put("T", pk="1", v=1), put("Hangs", pk="1", v=1), put("Hangs", pk="1", v=2), put("Busy", pk="1", v=1)]
-    outcomes, reports = await told(stream_of(aws, timing, deadline=10.0), requests_of(writes))
-    assert kinds(outcomes) == ["done", "failure", "not_attempted", "failure"]
-    assert isinstance(failure_of(outcomes, 1), DeadlineSpent)
-    assert failure_of(outcomes, 3).code == "ThrottlingException"
-    assert {outcome.index for outcome in outcomes if outcome.result.is_ambiguous} == {1}
-    assert timing.now() == 9.5
-    assert [report.is_deadline_spent for report in reports] == [False] * (len(reports) - 1) + [True]
-
-
-async def test_when_time_is_up_all_is_told_of_that_the_caller_still_sends() -> None:
-    """It learns from the first of these words that it may stop."""
-    aws, timing = FakeDynamoDb(), FakeTiming()
-    aws.pause = lambda table: asyncio.Event().wait()
-    told_of = asyncio.Event()
-
-    async def requests() -> AsyncIterator[Message]:
-        yield BatchWriteStreamRequest(writes=[put(pk="1", v=1)])
-        await told_of.wait()
-        yield BatchWriteStreamRequest(writes=[put(pk="2", v=1), StreamedWrite(table_name="T")])
-
-    outcomes: list[Outcome] = []
-    async for report in stream_of(aws, timing, deadline=1.0).reports(requests()):
-        assert report.is_deadline_spent
-        outcomes += report.outcomes
-        told_of.set()
-    assert kinds(outcomes) == ["failure", "not_attempted", "failure"]
-    assert timing.now() == 0.9
-
-
-async def test_when_time_is_up_a_caller_without_writes_is_told_too() -> None:
-    told_of = asyncio.Event()
-
-    async def requests() -> AsyncIterator[Message]:
-        await told_of.wait()
-        for request in list[Message]():
-            yield request
-
-    reports = stream_of(FakeDynamoDb(), deadline=1.0).reports(requests())
-    assert (await anext(reports)).is_deadline_spent
-    told_of.set()
-    assert [report async for report in reports] == []
-
-
-async def test_a_key_that_nobody_tells_holds_nothing_up_when_time_is_up() -> None:
-    aws = FakeDynamoDb()
-    keys = TableKeys(aws)
-
-    async def never(table: str, scope: Scope) -> None:
-        await asyncio.Event().wait()
-
-    keys.of = never  # type: ignore[method-assign]
-    scope = Scope(SCOPE.caller, SCOPE.region, 10.0)
-    stream = BatchStream(Writes(Means(aws, keys), scope), scope, FakeTiming())
-    outcomes, _ = await told(stream, requests_of([put(pk="1", v=1)]))
-    assert kinds(outcomes) == ["not_attempted"]
-
-
 async def test_in_order_the_outcomes_are_those_of_the_writes_one_by_one() -> None:
     aws = FakeDynamoDb()
     aws.unprocessed = lambda size: size // 2
     outcomes = await outcomes_of(aws, (put(pk=str(number), v=number) for number in range(300)), in_order=True)
     assert [outcome.index for outcome in outcomes] == list(range(300))
-
-
-async def test_who_does_not_take_the_outcomes_is_not_read_from() -> None:
-    aws = FakeDynamoDb()
-    read = 0
-
-    async def endless() -> AsyncIterator[Message]:
-        nonlocal read
-        while True:
-            read += 100
-            yield BatchWriteStreamRequest(writes=[put(pk=str(read + number), v=1) for number in range(100)])
-
-    async with aclosing(stream_of(aws).reports(endless())) as reports:
-        await anext(reports)
-        for _ in range(2000):
-            await asyncio.sleep(0)
-        assert read <= MOST_UNTOLD + 100
-        assert aws.counts["BatchWriteItem"] <= 8
-
-
-async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
-    aws = FakeDynamoDb()
-    aws.pause = lambda table: asyncio.Event().wait()
-
-    async def endless() -> AsyncIterator[Message]:
-        yield BatchWriteStreamRequest(writes=[put(pk=str(number), v=1) for number in range(100)])
-        await asyncio.Event().wait()
-
-    before = asyncio.all_tasks()
-    task = asyncio.create_task(told(BatchStream(Writes(Means(aws, TableKeys(aws)), SCOPE), SCOPE), endless()))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert aws.counts["BatchWriteItem"] == 4
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert asyncio.all_tasks() == before
-    assert not +aws.in_flight
-
-
-async def test_late_options_end_the_stream_after_what_came_before_is_told() -> None:
-    aws = FakeDynamoDb()
-
-    async def requests() -> AsyncIterator[Message]:
-        yield BatchWriteStreamRequest(writes=[put(pk="1", v=1)])
-        late = BatchWriteStreamRequest(writes=[put(pk="2", v=1)])
-        late.options.in_order = True
-        yield late
-
-    reports = stream_of(aws).reports(requests())
-    assert kinds((await anext(reports)).outcomes) == ["done"]
-    with pytest.raises(InvalidRequest, match="first message"):
-        await anext(reports)
-    assert len(aws.tables["T"]) == 1
-
-
-async def test_a_defect_ends_the_stream() -> None:
-    aws = FakeDynamoDb()
-
-    def broken(table: str, number: int) -> None:
-        raise KeyError("defect")
-
-    aws.before = broken
-    with pytest.raises(KeyError):
-        await outcomes_of(aws, [put(pk="1", v=1)])
 
 
 async def test_capacity_is_told_when_it_was_asked_for() -> None:
@@ -428,79 +254,3 @@ async def test_without_the_key_unprocessed_items_are_known_as_a_whole() -> None:
     writes = [put(pk=str(number), v=number, tags=["a", "b"]) for number in range(40)]
     assert kinds(await outcomes_of(aws, writes)) == ["done"] * 40
     assert len(aws.tables["T"]) == 40
-
-
-class Chaos:
-    """Faults from a seed. What is lost after it was done is ambiguous; all else was not done."""
-
-    def __init__(self, aws: FakeDynamoDb, seed: int) -> None:
-        self._random = random.Random(seed)
-        aws.before, aws.after = self.before, self.after
-        aws.unprocessed = lambda size: self._random.choice([0, 0, self._random.randint(0, size)])
-        aws.pause = self.pause
-
-    def before(self, table: str, number: int) -> None:
-        chance = self._random.random()
-        if chance < 0.15:
-            raise refusal("BatchWriteItem", "ProvisionedThroughputExceededException")
-        if chance < 0.25:
-            raise refusal("BatchWriteItem", "InternalServerError", status=500)
-
-    def after(self, table: str, number: int) -> None:
-        if self._random.random() < 0.1:
-            raise lost()
-
-    async def pause(self, table: str) -> None:
-        for _ in range(self._random.randint(0, 5)):
-            await asyncio.sleep(0)
-
-
-WRITES = st.lists(
-    st.tuples(
-        st.sampled_from(["A", "B"]), st.integers(0, 12), st.sampled_from(["put", "put", "put", "delete", "bad"])
-    ),
-    max_size=120,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(writes=WRITES, seed=st.integers(0, 1 << 20), described=st.booleans(), size=st.integers(1, 60))
-async def test_whatever_aws_does_each_write_is_told_of_once_and_the_table_is_what_was_told(
-    writes: list[tuple[str, int, str]], seed: int, described: bool, size: int
-) -> None:
-    aws = FakeDynamoDb({"A": ("pk",), "B": ("pk",)})
-    aws.is_described = described
-    Chaos(aws, seed)
-    asked = [
-        delete(table, pk=str(key))
-        if kind == "delete"
-        else put(table, pk=str(key), v=number, **({"bad": "x"} if kind == "bad" else {}))
-        for number, (table, key, kind) in enumerate(writes)
-    ]
-    stream = stream_of(aws)
-    outcomes, _ = await told(stream, requests_of(asked, size))
-    found = kinds(outcomes)
-    assert len(found) == len(writes)
-    possible: dict[tuple[str, int], set[str]] = {}
-    for outcome in sorted(outcomes, key=lambda one: one.index):
-        table, key, kind = writes[outcome.index]
-        value = "gone" if kind == "delete" else str(outcome.index)
-        if outcome.result.kind == "done":
-            assert kind != "bad"
-            possible[table, key] = {value}
-        elif outcome.result.is_ambiguous:
-            possible.setdefault((table, key), {"gone"}).add(value)
-    for (table, key), values in possible.items():
-        names = key_of(put(pk=str(key)).put.item, ("pk",))
-        item = aws.tables[table].get(names)
-        assert ("gone" if item is None else item["v"].n) in values
-    assert sum(map(len, aws.tables.values())) <= len(possible)
-    assert not aws.counts["duplicates"]
-    _assert_in_order(aws)
-
-
-def _assert_in_order(aws: FakeDynamoDb) -> None:
-    """Each item had its values in the order of the stream, some of them more than once in a row."""
-    for values in aws.history.values():
-        numbers = [int(value) for value in values if value != "gone"]
-        assert numbers == sorted(numbers)

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
 import pytest
-from tests.unit import virtual_time
 from tests.unit.dynamodb.changes.fakes import FakeStreams
+from tests.unit.dynamodb.changes.scenes import on
 from tests.unit.dynamodb.changes.watching import Service, Watching, session
 
 from awsidecar.dynamodb.v1.streams_pb2 import Record
 from awsidecar_server.dynamodb.changes.pages import Page, PageStore
 from awsidecar_server.dynamodb.changes.positions import After, End
-
-
-def on(streams: FakeStreams, scene: Callable[[Service], Awaitable[None]], store_bytes: int = 1 << 20) -> None:
-    async def play() -> None:
-        await scene(Service.on(streams, store_bytes))
-
-    virtual_time.run(play())
-
-
-@pytest.fixture
-def streams() -> FakeStreams:
-    found = FakeStreams()
-    found.add("one")
-    return found
 
 
 async def idle_rate(streams: FakeStreams, watching: Watching) -> float:

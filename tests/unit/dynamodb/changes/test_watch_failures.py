@@ -1,0 +1,83 @@
+"""What a watch bears, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from tests.unit.dynamodb.changes.fakes import FakeStreams, rejected
+from tests.unit.dynamodb.changes.scenes import on, write_every_second
+from tests.unit.dynamodb.changes.watching import Service
+
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, Unauthenticated
+
+
+def test_watch_ends_with_its_session(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        ends = False
+
+        async def verify() -> None:
+            if ends:
+                raise Unauthenticated("closed", reason="SESSION_NOT_FOUND")
+
+        async with service.watch(verify=verify) as quiet, service.watch(verify=verify) as busy:
+            await quiet.during(25)
+            ends = True
+            with pytest.raises(Unauthenticated):
+                await quiet.during(11)
+            writing = asyncio.create_task(write_every_second(streams, "one"))
+            with pytest.raises(Unauthenticated):
+                await busy.until(100)
+            writing.cancel()
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        partial(AwsUnreachable, "lost", cause="connection_lost"),
+        partial(rejected, "InternalServerError", status=500),
+        partial(rejected, "LimitExceededException"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["GetRecords", "GetShardIterator", "DescribeStream"])
+def test_failure_that_passes_is_borne(
+    streams: FakeStreams, operation: str, failure: Callable[[], Exception]
+) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            streams.fail(operation, failure, times=8)
+            streams.write("one", "a", 1)
+            streams.close("one", "two")
+            streams.write("two", "a", 2)
+            assert await watching.until(2) == ["a/1", "a/2"]
+            assert not streams.failures[operation]
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("operation", ["GetRecords", "DescribeStream"])
+def test_failure_that_lasts_ends_the_watch(streams: FakeStreams, operation: str) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            streams.fail(operation, partial(AwsUnreachable, "lost", cause="connect"), times=1000)
+            streams.close("one")
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(AwsUnreachable):
+                await watching.during(200)
+            assert 60 < asyncio.get_running_loop().time() - began < 80
+
+    on(streams, scene)
+
+
+def test_refusal_ends_the_watch_at_once(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            streams.fail("GetRecords", partial(rejected, "AccessDeniedException"))
+            with pytest.raises(AwsRejected):
+                await watching.during(5)
+
+    on(streams, scene)
