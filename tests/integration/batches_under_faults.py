@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from tests import dynamodb_local
-from tests.integration.conftest import Sidecar, start_sidecar, stop_sidecar
+from tests.integration.conftest import Sidecar, settings_on_local, start_sidecar, stop_sidecar
 from tests.integration.fault_proxy import Faults, proxied
 
 from awsidecar.dynamodb.v1 import batch_streams_pb2, query_pb2, tables_pb2
@@ -75,13 +75,7 @@ class Figures:
 async def run(endpoint: str, items: int, *, faults: Faults = FAULTS, seed: int = 1) -> Figures:
     """Writes so many items, and some of them twice, in a fresh table behind a proxy with faults."""
     async with proxied(endpoint, faults, seed=seed) as proxy:
-        environment = {
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": proxy.url,
-            "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-            "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-        }
-        sidecar: Sidecar = await asyncio.to_thread(start_sidecar, [], environment)
+        sidecar: Sidecar = await asyncio.to_thread(start_sidecar, [], settings_on_local(proxy.url))
         try:
             async with grpc.aio.insecure_channel(sidecar.target) as channel:
                 await _make_table(channel)

@@ -173,16 +173,21 @@ def dynamodb_local() -> Iterator[str]:
         yield endpoint
 
 
+def settings_on_local(endpoint: str, **more: str) -> dict[str, str]:
+    """The environment of a sidecar on AWS's own emulator, which takes any keys, or on a proxy in front of it."""
+    return {
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
+        "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
+        **more,
+    }
+
+
 @pytest.fixture(scope="session")
 def sidecar_on_dynamodb_local(dynamodb_local: str) -> Iterator[Sidecar]:
     """One sidecar on AWS's own emulator for all tests, with a service account, whose end must be orderly."""
-    environment = {
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": dynamodb_local,
-        "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-        "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-    }
-    running = start_sidecar([], environment)
+    running = start_sidecar([], settings_on_local(dynamodb_local))
     yield running
     assert stop_sidecar(running) == 0
 

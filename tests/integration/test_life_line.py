@@ -1,4 +1,4 @@
-"""No sidecar of the tests outlives them, even when they are killed."""
+"""Nothing that tests start outlives them, even when they are killed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ _SETTINGS = {
     "AWSIDECAR_LISTEN_PORT": "0",
     "AWSIDECAR_ADMIN_PORT": "0",
 }
+_HOLD_EMULATOR = """
+import time
+from tests.dynamodb_local import running
+with running() as endpoint:
+    print(endpoint.removeprefix("http://"), flush=True)
+    time.sleep(600)
+"""
 _HOLD = f"""
 import time
 from tests.integration.conftest import start_sidecar
@@ -40,6 +47,15 @@ asyncio.run(hold())
 
 @pytest.mark.parametrize("hold", [_HOLD, _HOLD_FOR_ASYNCIO], ids=["start_sidecar", "launched"])
 def test_sidecar_ends_with_the_tests_that_started_it_however_they_end(hold: str) -> None:
+    _end_with_their_holder(hold)
+
+
+@pytest.mark.usefixtures("dynamodb_local")
+def test_dynamodb_local_ends_with_the_tests_that_started_it_however_they_end() -> None:
+    _end_with_their_holder(_HOLD_EMULATOR)
+
+
+def _end_with_their_holder(hold: str) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", hold],
         cwd=_ROOT,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.integration.conftest import start_sidecar, stop_sidecar
+from tests.integration.conftest import settings_on_local, start_sidecar, stop_sidecar
 from tests.integration.fault_proxy import FaultProxy, Faults, proxied
 from tests.integration.stub.sidecar import LANE
 
@@ -28,13 +28,7 @@ own_lane_only = pytest.mark.skipif(LANE == "sdk", reason="the SDK repeats writes
 async def struck(endpoint: str, seed: int) -> AsyncIterator[tuple[aio.Client, FaultProxy, str]]:
     """A client of a sidecar behind faults, these faults, and a table."""
     async with proxied(endpoint, _OFTEN, seed=seed, operations=_WRITES) as proxy:
-        environment = {
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-            "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-            "AWS_ENDPOINT_URL": proxy.url,
-            "AWSIDECAR_AWS_MAX_ATTEMPTS": "10",
-        }
+        environment = settings_on_local(proxy.url, AWSIDECAR_AWS_MAX_ATTEMPTS="10")
         running = await asyncio.to_thread(start_sidecar, [], environment)
         try:
             async with aio.connect(running.target, timeout=60) as client:

@@ -14,16 +14,11 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.integration.conftest import Sidecar, start_sidecar, stop_sidecar
+from tests.integration.conftest import Sidecar, settings_on_local, start_sidecar, stop_sidecar
 
 import awsidecar
 from awsidecar import errors
 
-_ON_LOCAL = {
-    "AWS_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-    "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-}
 _PATIENCE_SECONDS = 20.0
 
 
@@ -184,7 +179,7 @@ def _shut(*sockets: socket.socket) -> None:
 
 
 def test_transaction_is_applied_once_though_the_sidecar_died_before_it_could_answer(dynamodb_local: str) -> None:
-    environment = {**_ON_LOCAL, "AWS_ENDPOINT_URL": dynamodb_local}
+    environment = settings_on_local(dynamodb_local)
     first, second = start_sidecar([], environment), start_sidecar([], environment)
     relay = Relay(first.target)
     try:
@@ -203,8 +198,7 @@ def test_transaction_is_applied_once_though_the_sidecar_died_before_it_could_ans
             assert count_of(observer, table) == {"id": "counter", "n": 1}
     finally:
         relay.close()
-        first.process.wait(_PATIENCE_SECONDS)
-        first.reader.join()
+        first.let_go()
         assert stop_sidecar(second) == 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.integration.conftest import Sidecar, error_info, start_sidecar, stop_sidecar
+from tests.integration.conftest import Sidecar, error_info, settings_on_local, start_sidecar, stop_sidecar
 from tests.integration.watch_under_cuts import run
 
 import awsidecar
@@ -129,13 +129,7 @@ def test_watch_of_a_session_ends_with_it(sidecar_on_dynamodb_local: Sidecar) -> 
 
 
 def test_drain_ends_a_watch_at_once_and_says_why(dynamodb_local: str, sidecar_on_dynamodb_local: Sidecar) -> None:
-    environment = {
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": dynamodb_local,
-        "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-        "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-    }
-    draining = start_sidecar([], environment)
+    draining = start_sidecar([], settings_on_local(dynamodb_local))
     with (
         awsidecar.connect(sidecar_on_dynamodb_local.target) as other,
         table(other, "drained") as name,

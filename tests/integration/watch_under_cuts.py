@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests import dynamodb_local
-from tests.integration.conftest import start_sidecar, stop_sidecar
+from tests.integration.conftest import settings_on_local, start_sidecar, stop_sidecar
 from tests.integration.fault_proxy import Faults, proxied
 
 from awsidecar import aio, shapes
@@ -122,13 +122,7 @@ async def run(endpoint: str, writes: int, cuts: int, *, seed: int = _SEED) -> Fi
     """Writes so many changes to a fresh table, and watches it meanwhile."""
     figures = Figures(writes)
     async with proxied(endpoint, FAULTS, seed=seed, operations=_OPERATIONS) as proxy:
-        environment = {
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": proxy.url,
-            "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-            "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-        }
-        sidecar = await asyncio.to_thread(start_sidecar, [], environment)
+        sidecar = await asyncio.to_thread(start_sidecar, [], settings_on_local(proxy.url))
         try:
             async with (
                 asyncio.timeout(_LONGEST_SECONDS),

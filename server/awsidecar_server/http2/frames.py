@@ -27,7 +27,6 @@ PADDED: Final = 0x8
 PRIORITY_FLAG: Final = 0x20
 
 # Settings (section 6.5.2).
-HEADER_TABLE_SIZE: Final = 0x1
 ENABLE_PUSH: Final = 0x2
 MAX_CONCURRENT_STREAMS: Final = 0x3
 INITIAL_WINDOW_SIZE: Final = 0x4
@@ -37,7 +36,6 @@ MAX_HEADER_LIST_SIZE: Final = 0x6
 # Error codes (section 7).
 NO_ERROR: Final = 0x0
 PROTOCOL_ERROR: Final = 0x1
-INTERNAL_ERROR: Final = 0x2
 FLOW_CONTROL_ERROR: Final = 0x3
 STREAM_CLOSED: Final = 0x5
 FRAME_SIZE_ERROR: Final = 0x6

@@ -20,8 +20,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="ann")})
 PUT = items_pb2.PutItemRequest(table_name="users", item={"id": AttributeValue(s="ann")})
 GOOD = {"Item": {"id": {"S": "ann"}}}
-# A value that the service model does not allow, and that no message can hold.
-IMPOSSIBLE = Answer({"Item": {"secret-of-the-item": {"N": ["not", "text"]}}})
 UNREADABLE = {
     "not json": Answer(b"<html>a captive portal</html>"),
     "cut json": Answer(b'{"Item": {"id": {"S": "an'),

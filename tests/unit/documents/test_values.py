@@ -15,7 +15,6 @@ from awsidecar_server.bridge import UnreadableReply
 from awsidecar_server.bridge.faults import Fault
 from awsidecar_server.documents.values import NotExact, to_attributes, to_struct
 
-TYPED = {"$N", "$B", "$SS", "$NS", "$BS"}
 # Names that say nothing to the mapping, and names of data that begin as its own do.
 ORDINARY = st.text(max_size=3).filter(lambda name: not name.startswith("$"))
 ESCAPED = NAMES.map(lambda name: f"$${name}")
