@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from tests import dynamodb_local
-from tests.differential.paths import REGION, Direct, ThroughSidecar
-from tests.differential.run import Ways
+from tests.differential.paths import REGION, Direct, ThroughSidecar, Ways
 from tests.integration.conftest import start_sidecar, stop_sidecar
 
 # DynamoDB Local has a database for each access key; MiniStack has an account for each that is a number.

@@ -20,27 +20,46 @@ WORDLESS = "message of AWS's that says nothing, for which its code stands"
 # Of several faults AWS names the one it meets first, and the entries of a map have no order in protobuf. The same
 # request with its entries in another order must be refused in the very same words without the sidecar.
 OTHER_ORDER = "another of several faults named, as the SDK is told with the entries of maps in another order"
+# Members of the sidecar's own that no request to AWS has: `item_limit`, `segments`, `positions`.
+OWN_MEMBER = "refused by the sidecar for a member of its own, which AWS is never told"
+# AWS would perform it, each time that the stream is resumed.
+NO_SELECT = "statement that is no SELECT, refused by its stream before AWS is asked"
+# Plain JSON has doubles; the caller may ask for text instead.
+NOT_EXACT = "plain JSON refused for a number that a double does not hold, as the caller has it"
+# The sidecar tells no account number, not even one that the caller has sent.
+MASKED = "account number masked in an ARN that a message quotes"
 # What a header of a reply can hold.
 CUT = "message cut to what a status holds"
 
+_RULES = (REFUSED_BEFORE, OTHER_ORDER, CUT, WORDLESS, OWN_MEMBER, NO_SELECT, NOT_EXACT, MASKED)
 _OWN_WORDS = (": is required", "has no value; set exactly one of S, N, B, BOOL, NULL, L, M, SS, NS, BS")
 # Each way has an account of its own.
 _ACCOUNT = re.compile(r"(arn:[\w-]+:[\w-]+:[\w-]*:)\d{12}")
 # A message is cut at 896 bytes, or, where it is not ASCII, at 448.
 _CUT_BYTES = 440
 # What differs from one creation of a table to the next.
-_OF_ITS_OWN = {"CreationDateTime", "LastUpdateToPayPerRequestDateTime", "TableId"}
+_OF_ITS_OWN = {
+    "CreationDateTime",
+    "LastUpdateToPayPerRequestDateTime",
+    "LastIncreaseDateTime",
+    "LastDecreaseDateTime",
+    "LastUpdateDateTime",
+    "TableId",
+    "LatestStreamLabel",
+    "LatestStreamArn",
+}
+_DESCRIPTIONS = ("Table", "TableDescription")
 
 
 class Comparison:
     """Compares outcomes, and counts which rules it took."""
 
     def __init__(self) -> None:
-        self.rules_used: dict[str, int] = {REFUSED_BEFORE: 0, OTHER_ORDER: 0, CUT: 0, WORDLESS: 0}
+        self.rules_used: dict[str, int] = dict.fromkeys(_RULES, 0)
 
     def agrees(self, operation: str, direct: Outcome, sidecar: Outcome) -> bool:
         if isinstance(direct, Refusal) and isinstance(sidecar, Refusal):
-            return self._refusals_agree(direct, sidecar)
+            return self.refusals_agree(direct, sidecar)
         if isinstance(direct, Refusal) or isinstance(sidecar, Refusal):
             return False
         reply = RPCS[operation].response
@@ -49,12 +68,29 @@ class Comparison:
     def agrees_in_another_order(self, direct: Outcome, sidecar: Outcome) -> bool:
         """Like `agrees`, of an error with the entries of the request's maps in another order."""
         is_same = (
-            isinstance(direct, Refusal) and isinstance(sidecar, Refusal) and self._refusals_agree(direct, sidecar)
+            isinstance(direct, Refusal) and isinstance(sidecar, Refusal) and self.refusals_agree(direct, sidecar)
         )
         self.rules_used[OTHER_ORDER] += is_same
         return is_same
 
-    def _refusals_agree(self, direct: Refusal, sidecar: Refusal) -> bool:
+    def is_own_refusal(self, rule: str, path: str, sidecar: Refusal | None) -> bool:
+        """Whether the sidecar has refused what AWS is not asked for, and named it."""
+        is_its_own = (
+            sidecar is not None
+            and sidecar.refused_by == OF_SIDECAR
+            and sidecar.code == "INVALID_REQUEST"
+            and sidecar.message.startswith(f"{path}: ")
+        )
+        self.rules_used[rule] += is_its_own
+        return is_its_own
+
+    def is_inexact(self, sidecar: Refusal | None) -> bool:
+        """Whether the sidecar has refused to show a number that a double does not hold."""
+        is_refused = sidecar is not None and (sidecar.refused_by, sidecar.code) == (OF_SIDECAR, "NUMBER_NOT_EXACT")
+        self.rules_used[NOT_EXACT] += is_refused
+        return is_refused
+
+    def refusals_agree(self, direct: Refusal, sidecar: Refusal) -> bool:
         if sidecar.refused_by == OF_SIDECAR:
             is_its_own = sidecar.code == "INVALID_REQUEST" and sidecar.message.endswith(_OWN_WORDS)
             if not is_its_own or direct.http_status not in {400, 500}:
@@ -84,6 +120,9 @@ class Comparison:
     def _messages_agree(self, direct: str, sidecar: str) -> bool:
         if direct == sidecar:
             return True
+        if _ACCOUNT.sub(r"\g<1>************", direct) == sidecar:
+            self.rules_used[MASKED] += 1
+            return True
         kept = sidecar.removesuffix("…")
         if kept != sidecar and len(kept.encode()) >= _CUT_BYTES and direct.startswith(kept):
             self.rules_used[CUT] += 1
@@ -99,8 +138,9 @@ def comparable(reply: Descriptor, members: Any) -> Any:
     if isinstance(found.get("ConsumedCapacity"), list):
         # One for each table, in the order of the request's map, which has none in protobuf.
         found["ConsumedCapacity"] = sorted(found["ConsumedCapacity"], key=lambda one: str(one["TableName"]))
-    if "Table" in found:
-        found["Table"] = _without_what_is_its_own(found["Table"])
+    for name in _DESCRIPTIONS:
+        if name in found:
+            found[name] = _without_what_is_its_own(found[name])
     return unordered_sets(found)
 
 

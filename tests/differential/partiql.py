@@ -71,10 +71,10 @@ class Statements:
             return {"Statement": values.one_of(_WRONG)}
         table = values.one_of([ORDERS, ORDERS, *TABLES])
         if reads:
-            return self._select(table)
+            return self.select(table)
         return values.one_of([self._insert, self._update, self._delete])(table)
 
-    def _select(self, table: Table) -> dict[str, Any]:
+    def select(self, table: Table) -> dict[str, Any]:
         values = self._values
         index: Index = values.one_of([table.primary, *table.indexes]) if values.chance(0.4) else table.primary
         source = f'"{table.name}"' + (f'."{index.name}"' if index.name else "")

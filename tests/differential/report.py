@@ -13,7 +13,8 @@ def lines_of(figures: Figures) -> Iterator[str]:
     """What was asked, what AWS made of it, and what differs."""
     answered = sum(cases for (_, outcome), cases in figures.cases.items() if outcome == "answered")
     yield f"{figures.total:>7,} requests: {answered:,} answered, {figures.total - answered:,} refused"
-    yield f"{figures.pages:>7,} further pages"
+    yield f"{figures.pages:>7,} further pages, and pages of streams"
+    yield f"{figures.elements:>7,} elements of batches that are streams"
     yield f"{figures.items_compared:>7,} items compared at the end of {figures.chunks:,} chunks"
     yield f"{figures.not_in_contract:>7,} more that the contract cannot say, left out"
     yield f"{len(figures.differences):>7,} differences"

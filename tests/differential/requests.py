@@ -10,17 +10,25 @@ from tests.differential.expressions import Expressions
 from tests.differential.legacy import Legacy
 from tests.differential.mischief import spoilt
 from tests.differential.partiql import Statements
-from tests.differential.schema import ORDERS, TABLES, Index, Table
+from tests.differential.schema import ORDERS, PAGES, TABLES, Index, Table
+from tests.differential.stream_requests import StreamRequests
+from tests.differential.tables import TableRequests
 from tests.differential.values import Values
 
 Parameters = dict[str, Any]
 
 _CAPACITY = ("NONE", "TOTAL", "INDEXES")
 _ON_FAILURE = "ReturnValuesOnConditionCheckFailure"
+# What may be asked of the table of large items, which is not written to.
+_OF_PAGES = {"Query", "Scan", "ExecuteStatement", "QueryStream", "ScanStream", "ExecuteStatementStream"}
+# Those about whole tables; what is wrong with them is their maker's.
+_OF_TABLES = {"CreateTable", "UpdateTable", "DeleteTable", "UpdateTimeToLive"}
+
+_Maker = tuple[int, str, Callable[[Table], Parameters]]
 
 
 class Request(NamedTuple):
-    """One call, in the parameters of the AWS SDK for Python."""
+    """One call, in the parameters of the AWS SDK for Python; or one stream of the sidecar's own, with its members."""
 
     operation: str
     parameters: Parameters
@@ -34,7 +42,7 @@ class Requests:
         self._values = Values(rng)
         self._statements = Statements(self._values)
         # How often each kind of request is made.
-        self._makers: list[tuple[int, str, Callable[[Table], Parameters]]] = [
+        self._makers: list[_Maker] = [
             (14, "PutItem", self._put),
             (12, "GetItem", self._get),
             (22, "UpdateItem", self._update),
@@ -51,19 +59,66 @@ class Requests:
             (1, "DescribeTable", self._describe),
             (1, "DescribeTimeToLive", self._describe),
             (1, "ListTables", self._list_tables),
+            *self._of_tables(),
+            *self._of_streams(),
         ]
+
+    def _of_tables(self) -> list[_Maker]:
+        tables = TableRequests(self._values)
+        return [
+            (4, "CreateTable", lambda _: tables.create()),
+            (4, "UpdateTable", lambda _: tables.update()),
+            (3, "DeleteTable", lambda _: tables.named()),
+            (2, "UpdateTimeToLive", lambda _: tables.time_to_live()),
+            (1, "DescribeTable", lambda _: tables.named()),
+            (1, "DescribeTimeToLive", lambda _: tables.named()),
+            (1, "ListTables", lambda _: tables.listed()),
+        ]
+
+    def _of_streams(self) -> list[_Maker]:
+        streams = StreamRequests(
+            self._values, query=self._query, scan=self._scan, statement=self._statement_of_stream
+        )
+        return [
+            (3, "QueryStream", streams.query),
+            (3, "ScanStream", streams.scan),
+            (2, "ExecuteStatementStream", streams.statement),
+            (2, "BatchWriteStream", streams.writes),
+            (2, "BatchGetStream", streams.gets),
+            (2, "DocumentService/Get", self._plain(self._get)),
+            (2, "DocumentService/Put", self._plain(self._put)),
+            (3, "DocumentService/Update", self._plain(self._update)),
+            (1, "DocumentService/Delete", self._plain(self._delete)),
+            (2, "DocumentService/Query", self._plain(self._query)),
+            (1, "DocumentService/Scan", self._plain(self._scan)),
+        ]
+
+    def _plain(self, make: Callable[[Table], Parameters]) -> Callable[[Table], Parameters]:
+        """What DocumentService is asked: a request of AWS's, without what it never has."""
+
+        def made(table: Table) -> Parameters:
+            asked = make(table)
+            asked.pop("ReturnItemCollectionMetrics", None)
+            return {"asked": asked, **self._maybe("LargeNumbers", "STRING", "STRING", "ERROR")}
+
+        return made
 
     def seed(self, table: Table, items: int = 20) -> list[Request]:
         """What fills a table at first, all of it good."""
         values = Values(self._rng, mischief=0)
         return [Request("PutItem", {"TableName": table.name, "Item": values.item(table)}) for _ in range(items)]
 
+    def tables(self) -> list[Request]:
+        """What makes the tables that requests change and delete; not all of it good."""
+        return [Request("CreateTable", parameters) for parameters in TableRequests(self._values).seed()]
+
     def next(self) -> Request:
         weights = [weight for weight, _, _ in self._makers]
         (_, operation, make), *_ = self._rng.choices(self._makers, weights)
-        parameters = make(self._values.one_of([ORDERS, ORDERS, *TABLES]))
-        if self._values.chance(0.16):
-            spoilt(parameters, operation, self._values)
+        is_large = operation in _OF_PAGES and self._values.chance(0.03)
+        parameters = make(PAGES if is_large else self._values.one_of([ORDERS, ORDERS, *TABLES]))
+        if operation not in _OF_TABLES and "elements" not in parameters and self._values.chance(0.16):
+            spoilt(parameters.get("asked", parameters), operation, self._values)
         return Request(operation, parameters)
 
     # --- one item --------------------------------------------------------------------------------------------------
@@ -231,7 +286,16 @@ class Requests:
     # --- PartiQL, tables -------------------------------------------------------------------------------------------
 
     def _statement(self, table: Table) -> Parameters:
-        parameters = {**self._statements.any(), **self._maybe("ConsistentRead", True, False), **self._capacity()}
+        statement = self._statements.select(table) if table is PAGES else self._statements.any()
+        return self._asked_once(statement)
+
+    def _statement_of_stream(self, table: Table) -> Parameters:
+        """A SELECT; now and then a statement of another kind, which a stream does not take."""
+        is_select = table is PAGES or self._values.chance(0.9)
+        return self._asked_once(self._statements.select(table) if is_select else self._statements.any())
+
+    def _asked_once(self, statement: Parameters) -> Parameters:
+        parameters = {**statement, **self._maybe("ConsistentRead", True, False), **self._capacity()}
         if self._values.chance(0.2):
             parameters["Limit"] = self._rng.randint(1, 4)
         return {**parameters, **self._maybe(_ON_FAILURE, "ALL_OLD")}

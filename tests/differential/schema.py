@@ -46,6 +46,15 @@ ORDERS = Table(
 BLOBS = Table("fidelity_blobs", Index(None, KeyAttribute("id", "B"), None))
 DOTTED = Table("fidelity.dotted", Index(None, KeyAttribute("a.b", "N"), KeyAttribute("größe", "S")))
 TABLES = (ORDERS, BLOBS, DOTTED)
+# Of items so large that pages end at 1 MB. It is filled once, and read only.
+PAGES = Table(
+    "fidelity-pages",
+    Index(None, _OWNER, _RANK),
+    (
+        Index("by-kind", _OWNER, KeyAttribute("kind", "S")),
+        Index("by-digest", KeyAttribute("digest", "B"), None, is_global=True),
+    ),
+)
 
 # What else items have. The kinds are what an attribute mostly is: some items have something else there.
 ATTRIBUTES: dict[str, str] = {

@@ -160,9 +160,11 @@ class Values:
         many = range(self.rng.randint(0, 4))
         if kind == "L":
             return [self.any(depth + 1) for _ in many]
-        names = self.rng.sample(
-            ["a", "b", "c", "d.e", "☃", "name", ""] if self.chance(self.mischief) else ["a", "b", "c"], 3
-        )
+        if self.chance(self.mischief):
+            names = self.rng.sample(["a", "b", "c", "d.e", "☃", "name", ""], 3)
+        else:
+            # Those of plain JSON's own, too, where they are a name like others.
+            names = self.rng.sample(["$N", "$SS", "$ref", "a"] if self.chance(0.1) else ["a", "b", "c"], 3)
         return {name: self.any(depth + 1) for name in names[: len(many)]}
 
     def _set(self, kind: str) -> list[Any]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.differential.comparison import CUT, OTHER_ORDER, REFUSED_BEFORE, WORDLESS, Comparison
+from tests.differential.comparison import NO_SELECT, OWN_MEMBER, Comparison
 from tests.differential.contract import can_carry
 from tests.differential.paths import OF_SIDECAR, RPCS, Refusal
 
@@ -53,6 +53,7 @@ def test_an_item_without_attributes_is_not_the_absence_of_an_item() -> None:
         refused(item={"id": {"S": "1"}}),
         refused(reasons=({"Code": "None", "Message": "", "Item": None},)),
         refused(message="The param…"),
+        refused(message="The parameter is ************"),
         refused(code="INVALID_REQUEST", message="Key: is too large", http_status=0, refused_by=OF_SIDECAR),
         refused(code="AWS_UNREACHABLE", message="Key: is required", http_status=0, refused_by=OF_SIDECAR),
         ITEM,
@@ -69,7 +70,26 @@ def test_rules_that_were_taken_are_counted() -> None:
     assert comparison.agrees("GetItem", refused(message="x" * 1000), refused(message="x" * 893 + "…"))
     assert comparison.agrees("GetItem", refused(message=""), refused(message="VALIDATION_EXCEPTION"))
     assert comparison.agrees_in_another_order(REFUSED, REFUSED)
-    assert comparison.rules_used == {REFUSED_BEFORE: 1, CUT: 1, WORDLESS: 1, OTHER_ORDER: 1}
+    arn = "no arn:aws:dynamodb:us-east-1:{}:table/t"
+    masked = refused(message=arn.format("*" * 12))
+    assert comparison.agrees("GetItem", refused(message=arn.format("1" * 12)), masked)
+    own = refused(code="INVALID_REQUEST", message="item_limit: must be 1", http_status=0, refused_by=OF_SIDECAR)
+    assert comparison.is_own_refusal(OWN_MEMBER, "item_limit", own)
+    assert comparison.is_own_refusal(NO_SELECT, "item_limit", own)
+    inexact = refused(code="NUMBER_NOT_EXACT", message="Item.n: ...", http_status=0, refused_by=OF_SIDECAR)
+    assert comparison.is_inexact(inexact)
+    assert set(comparison.rules_used.values()) == {1}
+
+
+def test_a_refusal_that_a_rule_does_not_describe_is_not_counted() -> None:
+    comparison = Comparison()
+    own = refused(code="INVALID_REQUEST", message="segments: must be 1", http_status=0, refused_by=OF_SIDECAR)
+    assert not comparison.is_own_refusal(OWN_MEMBER, "item_limit", own)
+    assert not comparison.is_own_refusal(OWN_MEMBER, "segments", None)
+    assert not comparison.is_own_refusal(OWN_MEMBER, "segments", refused(message="segments: must be 1"))
+    assert not comparison.is_inexact(own)
+    assert not comparison.is_inexact(None)
+    assert set(comparison.rules_used.values()) == {0}
 
 
 def test_what_aws_takes_and_the_sidecar_refuses_is_a_difference() -> None:
