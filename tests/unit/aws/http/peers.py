@@ -76,6 +76,14 @@ class Session:
             await self.request()
             await self.send(data)
 
+    async def answer_without_end(self) -> None:
+        """Answers one request byte by byte, with no end in sight."""
+        await self.request()
+        await self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            await self.send(b"x")
+            await asyncio.sleep(0.01)
+
     async def ended(self) -> None:
         """Waits until the client has closed the connection."""
         with contextlib.suppress(OSError):

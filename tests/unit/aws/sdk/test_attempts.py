@@ -75,14 +75,7 @@ async def test_write_whose_connection_was_lost_may_have_happened() -> None:
 
 
 async def test_answer_that_comes_byte_by_byte_without_end_times_out() -> None:
-    async def script(session: Session) -> None:
-        await session.request()
-        await session.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        while True:
-            await session.send(b"x")
-            await asyncio.sleep(0.01)
-
-    async with serving(script) as peer:
+    async with serving(Session.answer_without_end) as peer:
         config = AwsConfig(endpoint_url=peer.url, max_attempts=1, attempt_timeout_seconds=0.2)
         pool = ClientPool(config, Telemetry())
         async with asyncio.timeout(10):
