@@ -14,14 +14,13 @@ from grpc import StatusCode
 from awsidecar_server.api import grpc_wire as wire
 from awsidecar_server.api.grpc_refusals import not_one, not_whole
 from awsidecar_server.api.metadata import Metadata
-from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Stream
 
 _log = structlog.get_logger()
 
 # What a piece of a request takes beside its bytes: a peer may send thousands of two bytes each.
-_PIECE_BYTES = 48
+PIECE_BYTES = 48
 
 _DEFECT = "an internal error; the sidecar's log has it"
 
@@ -36,8 +35,6 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     # Of a message, in bytes.
     max_message_bytes: int
-    # Of what waits.
-    budget: Budget
 
     def finished(self, call: Call) -> None:
         """The call's handler has come to its end, or never began."""
@@ -50,6 +47,7 @@ class Call(ABC):
         """Raises `Refused` for a request whose metadata gRPC cannot take."""
         self._host = host
         self._stream = stream
+        self._share = stream.share
         self._handler = handler
         self._path = head.path
         self._encoding = wire.header(head.fields, "grpc-encoding")
@@ -62,8 +60,11 @@ class Call(ABC):
         self._pieces: list[bytes] = []
         self._size = 0
         self._needed = wire.PREFIX_BYTES
-        # Of the budget of what waits.
+        # Of what may wait; and what the metadata take, which others could send without end and never a request behind.
         self._held_bytes = 0
+        self._head_bytes = head.size_bytes
+        if not self._share.take(self._head_bytes):
+            raise _full()
 
     # What handlers ask for
 
@@ -97,10 +98,10 @@ class Call(ABC):
     # The request, as a receiver of the stream
 
     def data(self, chunk: bytes) -> None:
-        if not self._host.budget.take(len(chunk) + _PIECE_BYTES):
-            self._refuse(wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way"))
+        if not self._share.take(len(chunk) + PIECE_BYTES):
+            self._refuse(_full())
             return
-        self._held_bytes += len(chunk) + _PIECE_BYTES
+        self._held_bytes += len(chunk) + PIECE_BYTES
         self._pieces.append(chunk)
         self._size += len(chunk)
         if self._size >= self._needed:
@@ -135,11 +136,11 @@ class Call(ABC):
             raise wire.too_large(self._host.max_message_bytes)
         return wire.PREFIX_BYTES + length
 
-    def _read(self, raw: bytes) -> Any:
+    async def _read(self, raw: bytes) -> Any:
         """The message behind a prefix, as the handler wants it."""
         message = raw[wire.PREFIX_BYTES :]
         if raw[0]:
-            message = wire.decompressed(message, self._encoding, self._host.max_message_bytes)
+            message = await self._decompressed(message)
         read: Callable[[bytes], Any] | None = self._handler.request_deserializer
         if read is None:
             return message
@@ -147,6 +148,25 @@ class Call(ABC):
             return read(message)
         except Exception as malformed:
             raise wire.Refused(StatusCode.INVALID_ARGUMENT, "the bytes are no such message") from malformed
+
+    async def _decompressed(self, message: bytes) -> bytes:
+        """A message in its full size, which counts among what waits until the handler has it."""
+        held = len(message)
+        plain: list[bytes] = []
+        if not self._share.take(held):
+            raise _full()
+        try:
+            async with self._share.decompressing:
+                for piece in wire.decompressed(message, self._encoding, self._host.max_message_bytes):
+                    if plain:  # it is a large one
+                        await asyncio.sleep(0)
+                    if not self._share.take(len(piece)):
+                        raise _full()
+                    held += len(piece)
+                    plain.append(piece)
+            return b"".join(plain)
+        finally:
+            self._share.give_back(held)
 
     # The handler, and the response
 
@@ -165,12 +185,14 @@ class Call(ABC):
     def _finish(self) -> None:
         """The handler has come to its end, or never begins."""
         self._pieces.clear()
-        self._give_back(self._held_bytes)
+        self._share.give_back(self._held_bytes + self._head_bytes)
+        # The stream keeps its receiver until the response is out.
+        self._metadata, self._held_bytes, self._head_bytes = (), 0, 0
         self._host.finished(self)
 
     def _give_back(self, size: int) -> None:
         self._held_bytes -= size
-        self._host.budget.give_back(size)
+        self._share.give_back(size)
 
     def _refuse(self, refused: wire.Refused) -> None:
         """Ends a call whose handler has not begun, or may not go on."""
@@ -179,12 +201,12 @@ class Call(ABC):
             self._finish()
 
     @abstractmethod
-    def _opened(self) -> Any:
+    async def _opened(self) -> Any:
         """What the handler is called with: the request, or an iterator of requests."""
 
     async def _run(self) -> None:
         try:
-            await self._answer(self._opened())
+            await self._answer(await self._opened())
         except Aborted:
             pass
         except wire.Refused as refused:
@@ -224,6 +246,10 @@ class Call(ABC):
         self._stream.end(block if self._stream.has_begun else wire.RESPONSE + block)
 
 
+def _full() -> wire.Refused:
+    return wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way")
+
+
 class UnaryCall(Call):
     """A call with one request: the handler begins when it is whole."""
 
@@ -239,105 +265,12 @@ class UnaryCall(Call):
         else:
             self._start()
 
-    def _opened(self) -> Any:
-        # Not before: of requests that come together, compressed ones above all, one is made large at a time.
+    async def _opened(self) -> Any:
+        # Not before: of requests that come together, one is made a message at a time.
         raw = self._whole()
         self._pieces.clear()
         self._give_back(self._held_bytes)
-        return self._read(raw)
+        return await self._read(raw)
 
     def _whole(self) -> bytes:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-
-
-class StreamCall(Call):
-    """A call with a stream of requests. It is the handler's iterator of them, and holds the caller back."""
-
-    def __init__(self, host: Host, stream: Stream, handler: Any, head: Head) -> None:
-        super().__init__(host, stream, handler, head)
-        # What messages are cut from, one when it is asked for: a window of empty ones is a lot. The pieces come behind.
-        self._raw = b""
-        self._at = 0
-        # Of the caller's window.
-        self._untaken_bytes = 0
-        self._is_whole = False
-        self._failure: wire.Refused | None = None
-        self._arrived: asyncio.Future[None] | None = None
-        self._start()
-
-    def _opened(self) -> Any:
-        return self
-
-    def data(self, chunk: bytes) -> None:
-        if self._failure is None:
-            super().data(chunk)
-
-    def _cut(self) -> None:
-        self._wake()
-
-    def _taken(self, size: int) -> None:
-        # While the handler has something to read, more need not come.
-        if self._size >= self._needed:
-            self._untaken_bytes += size
-        else:
-            self._stream.consumed(size)
-
-    def _refuse(self, refused: wire.Refused) -> None:
-        self._failure = refused
-        self._wake()
-
-    def ended(self) -> None:
-        self._is_whole = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
-
-    def __aiter__(self) -> StreamCall:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            while (raw := self._next()) is None:
-                if self._failure is not None:
-                    raise self._failure
-                if self._is_whole and self._size:
-                    raise not_whole(self._path)
-                if self._is_whole:
-                    raise StopAsyncIteration
-                self._arrived = self._host.loop.create_future()
-                await self._arrived
-            return self._read(raw)
-        except wire.Refused as refused:
-            # The handler sees what it would see if the caller had left, whom we tell why.
-            self._end(refused.code, refused.message, refused.trailers)
-            assert self._task is not None
-            self._task.cancel()
-            # The cancellation comes by way of whoever reads, which may be a task of the handler's own.
-            await self._host.loop.create_future()
-            raise
-
-    def _next(self) -> bytes | None:
-        """The next message behind its prefix; None when it is not whole yet."""
-        found = None
-        if self._size >= self._needed:
-            self._needed = self._needs(self._first(wire.PREFIX_BYTES))
-            if self._size >= self._needed:
-                found = self._first(self._needed)
-                self._at += self._needed
-                self._size -= self._needed
-                self._give_back(self._held_bytes - self._size - _PIECE_BYTES * len(self._pieces))
-                self._needed = wire.PREFIX_BYTES
-        if self._untaken_bytes and self._size < self._needed:
-            untaken, self._untaken_bytes = self._untaken_bytes, 0
-            self._stream.consumed(untaken)
-        return found
-
-    def _first(self, size: int) -> bytes:
-        """So many bytes of what is there."""
-        if len(self._raw) - self._at < size:
-            self._raw = b"".join((self._raw[self._at :], *self._pieces))
-            self._at = 0
-            self._pieces.clear()
-        return self._raw[self._at : self._at + size]

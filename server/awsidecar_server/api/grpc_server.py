@@ -13,8 +13,9 @@ import structlog
 from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
-from awsidecar_server.api.grpc_call import Call, StreamCall, UnaryCall
+from awsidecar_server.api.grpc_call import Call, UnaryCall
 from awsidecar_server.api.grpc_refusals import refuse, refuse_http
+from awsidecar_server.api.grpc_stream_call import StreamCall
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
 from awsidecar_server.http2.inbox import Limits

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -32,6 +32,8 @@ _RESERVED = frozenset({
 })  # fmt: skip
 # What stays as it is in a status message: printable ASCII but the percent sign.
 _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+# Of a compressed message, what is read and what is made of it at a time.
+_STEP_BYTES = 64 * 1024
 # zlib's window with the header of its own, and with gzip's.
 _WINDOW_BITS = {"deflate": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS | 16}
 
@@ -121,8 +123,11 @@ def http_refusal(http_status: int) -> bytes:
     return encoded(":status", str(http_status))
 
 
-def decompressed(message: bytes, encoding: str, limit: int) -> bytes:
-    """A compressed message; raises `Refused` when it cannot be read or has more than `limit` bytes."""
+def decompressed(message: bytes, encoding: str, limit: int) -> Iterator[bytes]:
+    """A compressed message piece by piece; raises `Refused` when it cannot be read or has more than `limit` bytes.
+
+    A few bytes can stand for many: whoever asks for the pieces sees to it that others have their turn in between.
+    """
     bits = _WINDOW_BITS.get(encoding)
     if bits is None:
         raise Refused(
@@ -130,15 +135,21 @@ def decompressed(message: bytes, encoding: str, limit: int) -> bytes:
             f"messages are read in these encodings: {ACCEPTED_ENCODINGS}",
         )
     reader = zlib.decompressobj(bits)
-    try:
-        plain = reader.decompress(message, limit + 1)
-    except zlib.error as bad:
-        raise Refused(StatusCode.INTERNAL, "a message cannot be decompressed") from bad
-    if len(plain) > limit:
-        raise too_large(limit)
+    size = 0
+    for at in range(0, len(message), _STEP_BYTES):
+        rest = message[at : at + _STEP_BYTES]
+        while rest and not reader.eof:
+            try:
+                piece = reader.decompress(rest, _STEP_BYTES)
+            except zlib.error as bad:
+                raise Refused(StatusCode.INTERNAL, "a message cannot be decompressed") from bad
+            size += len(piece)
+            if size > limit:
+                raise too_large(limit)
+            yield piece
+            rest = reader.unconsumed_tail
     if not reader.eof:
         raise Refused(StatusCode.INTERNAL, "a compressed message is not whole")
-    return plain
 
 
 def too_large(limit: int) -> Refused:

@@ -33,10 +33,10 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, acceptor: Acceptor, limits: Limits, budget: Budget, closed: Callable[[Connection], None]
     ) -> None:
-        """`budget` is of what waits to be sent; `closed` is told when the connection has ended."""
+        """`budget` is of what waits, over all connections; `closed` is told when the connection has ended."""
         self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(self._loop, budget, self._ended)
+        self._outbox = Outbox(self._loop, budget.share(), self._ended)
         self._inbox = Inbox(acceptor, limits, self._outbox, Calm(self._loop.time), self._answered)
         self._rest = b""
         # Others have their turn; what has come meanwhile waits.
@@ -106,8 +106,10 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFailed(frames.PROTOCOL_ERROR, "the connection does not begin as HTTP/2 does")
             self._has_preface = True
             at = len(frames.PREFACE)
-        frame, left = self._inbox.frame, _FRAMES_A_TURN
-        while end - at >= frames.HEADER_BYTES and left:
+        inbox, left = self._inbox, _FRAMES_A_TURN
+        frame = inbox.frame
+        inbox.turn += 1
+        while end - at >= frames.HEADER_BYTES and left > 0:
             left -= 1
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             if length > frames.DEFAULT_FRAME_SIZE:
@@ -119,10 +121,13 @@ class Connection(asyncio.Protocol):
             stream_id = int.from_bytes(data[at + 5 : start], "big") & 0x7FFFFFFF
             frame(data[at + 3], data[at + 4], stream_id, data[start:stop])
             at = stop
+            if inbox.toil:
+                left -= inbox.toil
+                inbox.toil = 0
             if self._transport is None or self._transport.is_closing():
                 return
         self._rest = data[at:] if at < end else b""
-        if not left and self._transport is not None:
+        if left <= 0 and self._transport is not None:
             self._is_resting = True
             self._transport.pause_reading()
             self._loop.call_soon(self._go_on)

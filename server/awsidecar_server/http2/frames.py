@@ -118,3 +118,13 @@ def headers(stream_id: int, block: bytes, *, end_stream: bool, frame_size: int) 
         last = END_HEADERS if start + frame_size >= len(block) else 0
         frames += (head(len(piece), CONTINUATION, last, stream_id), piece)
     return b"".join(frames)
+
+
+def unpadded(payload: bytes) -> bytes:
+    """The payload of a padded frame without the padding (section 6.1)."""
+    if not payload:
+        raise ConnectionFailed(FRAME_SIZE_ERROR, "a padded frame without a length of padding")
+    padding = payload[0]
+    if padding >= len(payload):
+        raise ConnectionFailed(PROTOCOL_ERROR, "more padding than frame")
+    return payload[1 : len(payload) - padding]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from awsidecar_server.http2 import frames
+from awsidecar_server.http2.blocks import Block
 from awsidecar_server.http2.calm import Calm
 from awsidecar_server.http2.frames import ConnectionFailed, StreamFailed
 from awsidecar_server.http2.hpack import Decoder, Field
@@ -18,10 +19,10 @@ STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 16 * 1024 * 1024
 # Larger frames of ours would make others wait for their turn.
 _LARGEST_SENT = 64 * 1024
-# A block this long is still read, to be answered; what is longer ends the connection.
-_LONGEST_BLOCK = 1024 * 1024
-_MOST_PIECES = 256
 _MOST_ABANDONED = 4096
+# What takes as long as any frame does besides: so many bytes of a header block, or streams that are looked at.
+_BLOCK_BYTES_A_FRAME = 128
+_STREAMS_A_FRAME = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,12 @@ class Inbox:
         # Requests beyond this one are refused: set when the connection is to end.
         self.last_accepted = frames.LARGEST_WINDOW
         self.has_settings = False
-        # A header block that is not whole yet: its stream, its pieces, and whether the request ends with it.
-        self._block: tuple[int, list[bytes], bool] | None = None
-        self._block_bytes = 0
+        # A header block that is not whole yet.
+        self._block: Block | None = None
+        # What the frames have cost beside themselves since somebody looked, in frames.
+        self.toil = 0
+        # Of the connection: what comes within one has come at once.
+        self.turn = 0
         self._window = CONNECTION_WINDOW
         self._read = {
             frames.DATA: self._data,
@@ -83,7 +87,7 @@ class Inbox:
 
     def frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Takes a frame; raises `ConnectionFailed` or `BadHeaders` when the connection must end."""
-        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block[0]):
+        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
             raise ConnectionFailed(frames.PROTOCOL_ERROR, "a frame within a header block")
         if not self.has_settings and kind != frames.SETTINGS:
             raise ConnectionFailed(frames.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -117,6 +121,8 @@ class Inbox:
         """Tells every receiver that the connection has ended."""
         for stream_id in list(self.streams):
             self._lose(stream_id)
+        if self._block is not None:
+            self._block.drop()
 
     def _lose(self, stream_id: int) -> None:
         stream = self.streams.pop(stream_id, None)
@@ -146,7 +152,7 @@ class Inbox:
         if stream.receive_window < 0:
             raise StreamFailed(stream_id, frames.FLOW_CONTROL_ERROR, "more data than the window allows")
         if flags & frames.PADDED:
-            payload = _unpadded(payload)
+            payload = frames.unpadded(payload)
             stream.consumed(size - len(payload))
         if payload:
             stream.received += len(payload)
@@ -173,7 +179,7 @@ class Inbox:
         if not stream_id & 1:
             raise ConnectionFailed(frames.PROTOCOL_ERROR, "a request on a stream that is not the client's")
         if flags & frames.PADDED:
-            payload = _unpadded(payload)
+            payload = frames.unpadded(payload)
         if flags & frames.PRIORITY_FLAG:
             if len(payload) < 5:
                 raise ConnectionFailed(frames.FRAME_SIZE_ERROR, "HEADERS too short for a priority")
@@ -186,21 +192,20 @@ class Inbox:
         if flags & frames.END_HEADERS:
             self._head(stream_id, payload, ends)
         else:
-            self._block, self._block_bytes = (stream_id, [payload], ends), len(payload)
+            self._block = Block(self._outbox.share, stream_id, ends=ends)
+            self._block.add(payload)
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is None:
+        block = self._block
+        if block is None:
             raise ConnectionFailed(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, pieces, ends = self._block
-        pieces.append(payload)
-        self._block_bytes += len(payload)
-        if self._block_bytes > _LONGEST_BLOCK or len(pieces) > _MOST_PIECES:
-            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "a header block that does not end")
+        block.add(payload)
         if flags & frames.END_HEADERS:
             self._block = None
-            self._head(stream_id, b"".join(pieces), ends)
+            self._head(stream_id, block.take(), block.ends)
 
     def _head(self, stream_id: int, block: bytes, ends: bool) -> None:
+        self.toil += len(block) // _BLOCK_BYTES_A_FRAME
         # Read in any case: the next block builds on it.
         fields = self._decoder.decode(block, self._limits.header_list_bytes)
         if stream_id > self.last_id:
@@ -232,7 +237,7 @@ class Inbox:
             self._calm.odd_frame()
             raise StreamFailed(stream_id, frames.REFUSED_STREAM, "more streams than were allowed")
         stream = Stream(stream_id, self._outbox, STREAM_WINDOW)
-        stream.remote_ended = ends
+        stream.remote_ended, stream.turn = ends, self.turn
         if fields is None:
             self.streams[stream_id] = stream
             self._acceptor.too_large(stream)
@@ -258,8 +263,9 @@ class Inbox:
         if len(payload) != 4:
             raise ConnectionFailed(frames.FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
         self._check_known(stream_id)
-        if stream_id in self.streams:
-            self._calm.reset()
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._calm.reset(is_rapid=stream.turn == self.turn)
         self._lose(stream_id)
 
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -291,6 +297,7 @@ class Inbox:
                 self._outbox.frame_size = min(value, _LARGEST_SENT)
         # Once for a frame, which may name it thousands of times: every stream is looked at.
         if window != self._outbox.initial_window:
+            self.toil += len(self.streams) // _STREAMS_A_FRAME
             self._outbox.windows_begin_at(window, list(self.streams.values()))
 
     def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -339,12 +346,3 @@ class Inbox:
     def _check_known(self, stream_id: int) -> None:
         if not stream_id or stream_id > self.last_id or not stream_id & 1:
             raise ConnectionFailed(frames.PROTOCOL_ERROR, "a frame for a stream that was never opened")
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload:
-        raise ConnectionFailed(frames.FRAME_SIZE_ERROR, "a padded frame without a length of padding")
-    padding = payload[0]
-    if padding >= len(payload):
-        raise ConnectionFailed(frames.PROTOCOL_ERROR, "more padding than frame")
-    return payload[1 : len(payload) - padding]

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from awsidecar_server.http2 import frames
-from awsidecar_server.http2.budget import Budget
+from awsidecar_server.http2.budget import Share
 from awsidecar_server.http2.frames import ConnectionFailed, StreamFailed
 from awsidecar_server.http2.stream import Stream
 
@@ -21,10 +21,10 @@ _MOST_WAITING_BYTES = 1024 * 1024
 class Outbox:
     """The sending half of a connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, budget: Budget, ended: Callable[[Stream], None]) -> None:
-        """`budget` is of what waits for room; `ended` is told of each stream whose response is out."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, share: Share, ended: Callable[[Stream], None]) -> None:
+        """`share` is of what waits for room; `ended` is told of each stream whose response is out."""
         self._loop = loop
-        self._budget = budget
+        self.share = share
         self._ended = ended
         self._transport: asyncio.Transport | None = None
         self._gathered: list[bytes | memoryview] = []
@@ -141,7 +141,7 @@ class Outbox:
 
     def _holds(self, stream: Stream, size: int) -> bool:
         """Counts what may have to wait. A peer that lets too much of it wait loses the response that is one too many."""
-        if self._budget.take(size):
+        if self.share.take(size):
             stream.held_bytes += size
             return True
         self.reset(stream, frames.ENHANCE_YOUR_CALM)
@@ -164,7 +164,7 @@ class Outbox:
         self._ended(stream)
 
     def _release(self, stream: Stream) -> None:
-        self._budget.give_back(stream.held_bytes)
+        self.share.give_back(stream.held_bytes)
         stream.held_bytes = 0
         if stream.drained is not None:
             if not stream.drained.done():

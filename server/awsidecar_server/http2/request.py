@@ -14,6 +14,8 @@ _PSEUDO = frozenset({":method", ":scheme", ":path", ":authority"})
 _REQUIRED = (":method", ":scheme", ":path")
 _NO_NAME = frozenset(map(chr, (*range(0x21), *range(0x41, 0x5B), 0x3A, *range(0x7F, 0x100))))
 _NO_VALUE = frozenset("\0\r\n")
+# What a field takes in memory beside its text: two strings and their pair.
+_FIELD_BYTES = 192
 # Digits of a content-length.
 _LONGEST_LENGTH = 18
 
@@ -31,6 +33,8 @@ class Head:
     # Every field that is no pseudo field, in order.
     fields: Sequence[Field] = field(repr=False)
     content_length: int | None = None
+    # What the fields take in memory.
+    size_bytes: int = 0
 
 
 def head_of(fields: list[Field]) -> Head:
@@ -47,8 +51,9 @@ def head_of(fields: list[Field]) -> Head:
     if not all(pseudo.get(name) for name in _REQUIRED):
         raise Malformed("a pseudo field is missing")
     rest = fields[at:]
-    content_length = None
+    content_length, size = None, _FIELD_BYTES * len(rest)
     for name, value in rest:
+        size += len(name) + len(value)
         if not _is_name(name):
             raise Malformed("a field that a request may not have")
         if name == "te" and value != "trailers":
@@ -59,7 +64,7 @@ def head_of(fields: list[Field]) -> Head:
             content_length = int(value)
         if not value.isprintable() and not _NO_VALUE.isdisjoint(value):
             raise Malformed("a value with a control character")
-    return Head(pseudo[":path"], pseudo[":method"], rest, content_length)
+    return Head(pseudo[":path"], pseudo[":method"], rest, content_length, size)
 
 
 def check_trailers(fields: list[Field]) -> None:

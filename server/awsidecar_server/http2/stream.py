@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from awsidecar_server.http2.request import Head
 
 if TYPE_CHECKING:
+    from awsidecar_server.http2.budget import Share
     from awsidecar_server.http2.outbox import Outbox
 
 
@@ -53,6 +54,7 @@ class Stream:
         "receiver",
         "remote_ended",
         "trailers",
+        "turn",
         "unreturned",
         "untaken",
         "window",
@@ -67,6 +69,8 @@ class Stream:
         self.receive_window = receive_window
         self.unreturned = 0
         self.received = 0
+        # Of its connection, in which it was opened.
+        self.turn = 0
         self.expected: int | None = None
         self.remote_ended = False
         self.has_begun = False
@@ -84,6 +88,11 @@ class Stream:
         untaken, self.untaken = self.untaken, None
         if untaken is not None:
             untaken()
+
+    @property
+    def share(self) -> Share:
+        """What the connection may let wait."""
+        return self.outbox.share
 
     @property
     def is_answered(self) -> bool:

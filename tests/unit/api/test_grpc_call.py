@@ -2,22 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import tracemalloc
 from typing import Any, cast
 
 import grpc
 import hpack
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from tests.unit.http2.peer import HEAD, Peer, data, open_request
 
-from awsidecar_server.api.grpc_call import Call, StreamCall, UnaryCall
+from awsidecar_server.api.grpc_call import Call, UnaryCall
 from awsidecar_server.api.grpc_server import GrpcServer
+from awsidecar_server.api.grpc_stream_call import StreamCall
+from awsidecar_server.api.grpc_wire import Refused
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.hpack import encoded
-from awsidecar_server.http2.request import Head
+from awsidecar_server.http2.request import Head, head_of
 
 LIMIT = 1000
+FIELDS = [(":method", "POST"), (":scheme", "http"), (":path", "/s/echo")]
 
 
 def reason_in(details: str | None) -> str | None:
@@ -39,6 +44,7 @@ class FakeStream:
         self.status: str | None = None
         self.reason: str | None = None
         self.body = b""
+        self.share = Budget(0).share()
 
     def consumed(self, size: int) -> None:
         self.consumed_bytes += size
@@ -61,7 +67,9 @@ class FakeHost:
     def __init__(self, limit_bytes: int = 10 * LIMIT) -> None:
         self.loop = asyncio.get_running_loop()
         self.max_message_bytes = LIMIT
-        self.budget = Budget(limit_bytes)
+        # One connection may have half of it.
+        self.budget = Budget(2 * limit_bytes)
+        self.share = self.budget.share()
         self.finished_calls: list[Call] = []
         self.some_finished = asyncio.Event()
 
@@ -79,6 +87,7 @@ async def join(requests: Any, context: Any) -> bytes:
 
 
 def unary(host: FakeHost, stream: FakeStream) -> UnaryCall:
+    stream.share = host.share
     handler: Any = grpc.unary_unary_rpc_method_handler(echo)
     return UnaryCall(host, cast(Any, stream), handler, Head("/s/echo", "POST", ()))
 
@@ -145,8 +154,7 @@ async def test_stream_of_requests_is_cut_into_its_messages_however_it_comes() ->
     raw = message(b"one") + message(b"") + message(b"three")
     for step in range(1, len(raw) + 1):
         host, stream = FakeHost(), FakeStream()
-        handler: Any = grpc.stream_unary_rpc_method_handler(join)
-        call = StreamCall(host, cast(Any, stream), handler, Head("/s/join", "POST", ()))
+        call = streaming(host, stream)
         for at in range(0, len(raw), step):
             call.data(raw[at : at + step])
         call.ended()
@@ -156,6 +164,7 @@ async def test_stream_of_requests_is_cut_into_its_messages_however_it_comes() ->
 
 
 def streaming(host: FakeHost, stream: FakeStream, serve: Any = join) -> StreamCall:
+    stream.share = host.share
     handler: Any = grpc.stream_unary_rpc_method_handler(serve)
     return StreamCall(host, cast(Any, stream), handler, Head("/s/join", "POST", ()))
 
@@ -229,6 +238,116 @@ async def test_budget_of_a_long_stream_comes_back_with_each_message() -> None:
     call.ended()
     await host.some_finished.wait()
     assert stream.status == "0"
+
+
+async def test_requests_of_a_stream_that_were_read_are_not_kept() -> None:
+    host, stream = FakeHost(), FakeStream()
+    host.max_message_bytes = 1 << 20
+    host.share = Budget(1 << 24).share()
+    read = asyncio.Event()
+
+    async def size(requests: Any, context: Any) -> bytes:
+        async for raw in requests:
+            assert len(raw) == 1 << 20
+            del raw
+            read.set()
+        return b""
+
+    call = streaming(host, stream, size)
+    tracemalloc.start()
+    call.data(message(bytes(1 << 20)) + b"\0")  # and a beginning of the next one
+    await read.wait()
+    await asyncio.sleep(0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1 << 19
+    call.lost()
+    await host.some_finished.wait()
+
+
+@pytest.mark.parametrize("end", ["lost", "finished"])
+async def test_metadata_count_until_the_call_is_over_and_are_not_kept_behind_it(end: str) -> None:
+    host, stream = FakeHost(), FakeStream()
+    stream.share = host.share
+    handler: Any = grpc.unary_unary_rpc_method_handler(echo)
+    head = head_of([*FIELDS, ("x", "y" * 500)])
+    call = UnaryCall(host, cast(Any, stream), handler, head)
+    assert 500 < host.budget.held_bytes < 2000
+    if end == "lost":
+        call.lost()
+    else:
+        call.data(message(b"hello"))
+        call.ended()
+        await host.some_finished.wait()
+        assert stream.status == "0"
+    call.lost()  # of a stream whose response its peer did not take
+    assert (host.budget.held_bytes, host.share.held_bytes, call.invocation_metadata()) == (0, 0, ())
+
+
+async def test_metadata_of_requests_that_never_come_are_refused_before_they_fill_the_memory() -> None:
+    host = FakeHost(limit_bytes=10_000)
+    handler: Any = grpc.unary_unary_rpc_method_handler(echo)
+    stream: Any = FakeStream()
+    stream.share = host.share
+    head = head_of([*FIELDS, *(("x", "y") for _ in range(10))])
+    for _ in range(10_000 // head.size_bytes):
+        UnaryCall(host, stream, handler, head)
+    with pytest.raises(Refused) as refused:
+        UnaryCall(host, stream, handler, head)
+    assert refused.value.code is StatusCode.RESOURCE_EXHAUSTED
+
+
+def compressed(host: FakeHost, plain: bytes, serve: Any = echo) -> tuple[UnaryCall, FakeStream]:
+    stream, handler = FakeStream(), cast(Any, grpc.unary_unary_rpc_method_handler(serve))
+    stream.share = host.share
+    call = UnaryCall(host, cast(Any, stream), handler, head_of([*FIELDS, ("grpc-encoding", "gzip")]))
+    call.data(b"\1" + message(gzip.compress(plain))[1:])
+    call.ended()
+    return call, stream
+
+
+async def test_messages_that_few_bytes_stand_for_become_large_one_at_a_time_and_step_by_step() -> None:
+    size = 1 << 20
+    host = FakeHost(limit_bytes=2 * size)
+    host.max_message_bytes = size
+    sizes: list[int] = []
+
+    async def serve(raw: bytes, context: Any) -> bytes:
+        sizes.append(len(raw))
+        return b""
+
+    calls = [compressed(host, bytes(size), serve) for _ in range(4)]
+    turns, most = 0, 0
+    while len(host.finished_calls) < 4:
+        await asyncio.sleep(0)
+        turns, most = turns + 1, max(most, host.budget.held_bytes)
+    assert sizes == [size] * 4
+    assert [stream.status for _, stream in calls] == ["0"] * 4
+    assert turns > 4 * size // (64 * 1024) - 4
+    assert most < size + 20_000
+    assert host.budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("after", [0, 3, 40])
+async def test_call_given_up_while_its_message_is_made_leaves_nothing(after: int) -> None:
+    host = FakeHost(limit_bytes=4 << 20)
+    host.max_message_bytes = 1 << 20
+    first, _ = compressed(host, bytes(1 << 20))
+    second, _ = compressed(host, bytes(1 << 20))
+    for _ in range(after):
+        await asyncio.sleep(0)
+    first.lost()
+    second.lost()
+    await asyncio.gather(*[call._task for call in (first, second) if call._task], return_exceptions=True)
+    assert (host.budget.held_bytes, host.share.decompressing.locked()) == (0, False)
+
+
+async def test_message_that_is_too_much_for_what_may_wait_when_it_is_large_is_refused() -> None:
+    host = FakeHost(limit_bytes=1 << 20)
+    host.max_message_bytes = 4 << 20
+    _, stream = compressed(host, bytes(2 << 20))
+    await host.some_finished.wait()
+    assert (stream.status, host.budget.held_bytes) == ("8", 0)
 
 
 async def test_requests_of_a_stream_are_not_made_before_they_are_asked_for() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 from typing import Any
 from urllib.parse import unquote
@@ -81,13 +82,29 @@ def test_timeout_in_another_form_is_refused(text: str) -> None:
 
 @given(st.binary(max_size=LIMIT))
 def test_compressed_messages_are_read(message: bytes) -> None:
-    assert wire.decompressed(gzip.compress(message), "gzip", LIMIT) == message
-    assert wire.decompressed(zlib.compress(message), "deflate", LIMIT) == message
+    assert b"".join(wire.decompressed(gzip.compress(message), "gzip", LIMIT)) == message
+    assert b"".join(wire.decompressed(zlib.compress(message), "deflate", LIMIT)) == message
+
+
+@pytest.mark.parametrize("message", [bytes(10_000_000), random.Random(1).randbytes(300_000) + bytes(65_536 * 3)])
+@pytest.mark.parametrize("level", [0, 6])
+def test_large_compressed_message_is_made_piece_by_piece(message: bytes, level: int) -> None:
+    pieces = list(wire.decompressed(gzip.compress(message, level), "gzip", len(message)))
+    assert b"".join(pieces) == message
+    assert max(map(len, pieces)) <= 64 * 1024
+
+
+def test_compressed_message_may_be_as_large_as_the_limit_and_no_larger() -> None:
+    for size in (65_535, 65_536, 65_537):
+        raw = gzip.compress(bytes(size))
+        assert b"".join(wire.decompressed(raw, "gzip", size)) == bytes(size)
+        with pytest.raises(wire.Refused):
+            list(wire.decompressed(raw, "gzip", size - 1))
 
 
 def test_small_message_that_is_large_when_decompressed_is_refused_without_being_made() -> None:
     with pytest.raises(wire.Refused) as refused:
-        wire.decompressed(gzip.compress(bytes(10_000_000)), "gzip", LIMIT)
+        list(wire.decompressed(gzip.compress(bytes(10_000_000)), "gzip", LIMIT))
     assert refused.value.code is StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -102,5 +119,5 @@ def test_small_message_that_is_large_when_decompressed_is_refused_without_being_
 )
 def test_what_cannot_be_decompressed_is_refused(message: bytes, encoding: str, code: StatusCode) -> None:
     with pytest.raises(wire.Refused) as refused:
-        wire.decompressed(message, encoding, LIMIT)
+        list(wire.decompressed(message, encoding, LIMIT))
     assert refused.value.code is code

@@ -92,6 +92,8 @@ class Peer:
     streams: int = 100
     takes: bool = True
     waiting_bytes: int = 1 << 30
+    # What it shares with other connections, instead of the above.
+    sharing: Budget | None = None
     requests: list[Request] = field(default_factory=list)
     refused: list[Stream] = field(default_factory=list)
     is_gone: bool = False
@@ -99,7 +101,7 @@ class Peer:
     acceptor: Acceptor | None = None
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.waiting_bytes)
+        self.budget = self.sharing or Budget(self.waiting_bytes)
         self.transport = Transport()
         self.connection = Connection(self.acceptor or self, Limits(self.streams, 8192), self.budget, self._gone)
         self.connection.connection_made(cast(Any, self.transport))

@@ -13,6 +13,7 @@ from tests.unit import virtual_time
 from tests.unit.http2.peer import HEAD, OK, TRAILERS, Peer, body_of, data, of_kind, open_request
 
 from awsidecar_server.http2 import frames
+from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.hpack import encoded
 
 
@@ -389,6 +390,47 @@ class TestAttacks:
         await peer.send(open_request(1))
         assert peer.requests
 
+    @pytest.mark.parametrize("attack", ["large heads", "windows of many streams"])
+    async def test_frames_that_cost_more_than_others_are_fewer_in_a_turn(self, attack: str) -> None:
+        peer = Peer(streams=3000)
+        await peer.begin()
+        peer.connection.data_received(b"".join(open_request(number) for number in range(1, 4000, 2)))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        if attack == "large heads":
+            block = HEAD + encoded("x", "y" * 7000)
+            raw = b"".join(open_request(number, block=block) for number in range(5001, 5101, 2))
+        else:
+            raw = b"".join(frames.settings({frames.INITIAL_WINDOW_SIZE: size}) for size in range(50))
+        peer.connection.data_received(raw)
+        turns = 0
+        while not peer.transport.is_read:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 10
+        peer.end()
+
+    async def test_header_blocks_without_end_on_many_connections(self) -> None:
+        budget = Budget(1 << 20)
+        peers = [Peer(sharing=budget) for _ in range(100)]
+        for peer in peers:
+            await peer.begin()
+            await peer.send(frames.head(16_000, frames.HEADERS, 0, 1) + bytes(16_000))
+            if not peer.transport.is_closed:
+                await peer.send(frames.head(16_000, frames.CONTINUATION, 0, 1) + bytes(16_000))
+        assert budget.held_bytes <= 1 << 20
+        assert any(peer.transport.is_closed for peer in peers)
+        for peer in peers:
+            peer.end()
+        assert budget.held_bytes == 0
+
+    async def test_header_block_that_is_whole_waits_no_longer(self, peer: Peer) -> None:
+        await peer.begin()
+        await peer.send(frames.head(len(HEAD), frames.HEADERS, 0, 1) + HEAD)
+        assert peer.budget.held_bytes == len(HEAD)
+        await peer.send(frames.head(0, frames.CONTINUATION, frames.END_HEADERS, 1))
+        assert (len(peer.requests), peer.budget.held_bytes) == (1, 0)
+
     async def test_block_of_countless_fields(self, peer: Peer) -> None:
         """A byte can stand for a field of thousands."""
         await peer.begin()
@@ -425,7 +467,7 @@ class TestBudget:
     """What waits is counted over all streams, and given back however it ends."""
 
     async def test_response_one_too_many_for_a_peer_that_takes_none_is_given_up(self) -> None:
-        peer = Peer(waiting_bytes=100)
+        peer = Peer(waiting_bytes=200)
         await peer.begin(_4=0)
         await peer.send(open_request(1, ends=True), open_request(3, ends=True))
         for request in peer.requests:
@@ -438,7 +480,7 @@ class TestBudget:
 
     @pytest.mark.parametrize("end", ["reset", "lost"])
     async def test_what_waited_is_given_back_when_nobody_wants_it(self, end: str) -> None:
-        peer = Peer(waiting_bytes=100)
+        peer = Peer(waiting_bytes=200)
         await peer.begin(_4=0)
         await peer.send(open_request(1, ends=True))
         peer.requests[0].stream.respond(OK, b"x" * 60, TRAILERS)
