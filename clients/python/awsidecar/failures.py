@@ -175,6 +175,8 @@ _BY_REASON: dict[tuple[bool, str], type[SidecarError]] = {
     (False, "ACCESS_DENIED"): exceptions.AccessDeniedException,
     (False, "EXPIRED_TOKEN"): exceptions.ExpiredTokenException,
     (False, "THROTTLING"): exceptions.ThrottlingException,
+    # That of BatchStatementErrorCodeEnum, which DynamoDB Local gives to a whole call.
+    (False, "DUPLICATE_ITEM"): exceptions.DuplicateItemException,
     (True, "INVALID_REQUEST"): exceptions.InvalidRequest,
     (True, "OVERLOADED"): exceptions.Overloaded,
     (True, "SESSION_NOT_FOUND"): exceptions.SessionNotFound,

@@ -31,8 +31,8 @@ _CODES_BY_MEANING: dict[StatusCode, str] = {
         TableInUseException RegionDisabledException
         """,
     StatusCode.ALREADY_EXISTS: """
-        DuplicateItemException ExportConflictException GlobalTableAlreadyExistsException ImportConflictException
-        ReplicaAlreadyExistsException TableAlreadyExistsException
+        DuplicateItem DuplicateItemException ExportConflictException GlobalTableAlreadyExistsException
+        ImportConflictException ReplicaAlreadyExistsException TableAlreadyExistsException
         """,
     StatusCode.ABORTED: """
         ConcurrentModificationException ReplicatedWriteConflictException ResourceConflictException

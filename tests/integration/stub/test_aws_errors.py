@@ -48,6 +48,7 @@ TABLE = [
     ),
     ("ResourceInUseException", "RESOURCE_IN_USE_EXCEPTION", "FAILED_PRECONDITION"),
     ("TableAlreadyExistsException", "TABLE_ALREADY_EXISTS_EXCEPTION", "ALREADY_EXISTS"),
+    ("DuplicateItem", "DUPLICATE_ITEM", "ALREADY_EXISTS"),
     ("DuplicateItemException", "DUPLICATE_ITEM_EXCEPTION", "ALREADY_EXISTS"),
     ("ProvisionedThroughputExceededException", "PROVISIONED_THROUGHPUT_EXCEEDED_EXCEPTION", "RESOURCE_EXHAUSTED"),
     ("ThrottlingException", "THROTTLING_EXCEPTION", "RESOURCE_EXHAUSTED"),

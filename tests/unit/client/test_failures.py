@@ -155,6 +155,7 @@ def test_an_item_of_an_unknown_type_leaves_the_rest_readable(
         ("awsidecar", "OVERLOADED", errors.Overloaded),
         ("awsidecar", "VALIDATION_EXCEPTION", errors.Unauthenticated),
         ("sts.amazonaws.com", "EXPIRED_TOKEN", errors.ExpiredTokenException),
+        ("dynamodb.amazonaws.com", "DUPLICATE_ITEM", errors.DuplicateItemException),
         (AWS, "VALIDATION_EXCEPTION", errors.ValidationException),
         (AWS, "REQUEST_LIMIT_EXCEEDED", errors.RequestLimitExceeded),
         (AWS, "TRANSACTION_IN_PROGRESS_EXCEPTION", errors.TransactionInProgressException),
