@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import grpc
 from tests import dynamodb_local
-from tests.integration.conftest import Sidecar, settings_on_local, start_sidecar, stop_sidecar
+from tests.integration import backends
+from tests.integration.conftest import Sidecar, start_sidecar, stop_sidecar
 from tests.integration.fault_proxy import Faults, proxied
 
 from awsidecar.dynamodb.v1 import batch_streams_pb2, query_pb2, tables_pb2
@@ -72,10 +73,11 @@ class Figures:
         ]
 
 
-async def run(endpoint: str, items: int, *, faults: Faults = FAULTS, seed: int = 1) -> Figures:
+async def run(settings: Mapping[str, str], items: int, *, faults: Faults = FAULTS, seed: int = 1) -> Figures:
     """Writes so many items, and some of them twice, in a fresh table behind a proxy with faults."""
-    async with proxied(endpoint, faults, seed=seed) as proxy:
-        sidecar: Sidecar = await asyncio.to_thread(start_sidecar, [], settings_on_local(proxy.url))
+    async with proxied(settings["AWS_ENDPOINT_URL"], faults, seed=seed) as proxy:
+        environment = {**settings, "AWS_ENDPOINT_URL": proxy.url}
+        sidecar: Sidecar = await asyncio.to_thread(start_sidecar, [], environment)
         try:
             async with grpc.aio.insecure_channel(sidecar.target) as channel:
                 await _make_table(channel)
@@ -181,7 +183,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1)
     chosen = options.parse_args()
     with dynamodb_local.running() as endpoint:
-        figures = asyncio.run(run(endpoint, chosen.items, seed=chosen.seed))
+        figures = asyncio.run(run(backends.settings(endpoint), chosen.items, seed=chosen.seed))
     sys.stdout.write("\n".join([*figures.lines(), "right" if figures.is_right else "WRONG", ""]))
     return 0 if figures.is_right else 1
 

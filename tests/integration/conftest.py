@@ -21,7 +21,8 @@ from urllib.parse import quote
 import grpc
 import pytest
 from tests import dynamodb_local as local
-from tests.integration import life_line
+from tests.integration import backends, life_line
+from tests.integration.backends import ANY_KEY, BACKENDS, DYNAMODB_LOCAL, MINISTACK, ROOT_KEY, Backend
 
 from awsidecar_server.config import BadConfig, EmbeddedConfig
 from awsidecar_server.embedded.location import find_python
@@ -31,13 +32,18 @@ from awsidecar_server.embedded.tokens import id_token
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _ROOT = Path(__file__).parents[2]
+_FIXTURES_OF_BACKENDS = {
+    "dynamodb_local": {"dynamodb_local"},
+    "ministack": {"embedded_environment", "embedded_python"},
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs on AWS's own emulator, for `make test-dynamodb-local` to find."""
+    """Marks what runs on one backend alone by the fixture that it uses; what runs on each is marked by `BACKENDS`."""
     for item in items:
-        if "dynamodb_local" in getattr(item, "fixturenames", ()):
-            item.add_marker("dynamodb_local")
+        for mark, fixtures in _FIXTURES_OF_BACKENDS.items():
+            if fixtures & set(getattr(item, "fixturenames", ())):
+                item.add_marker(mark)
 
 
 @dataclass
@@ -161,7 +167,9 @@ def leave_out(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def dynamodb_local() -> Iterator[str]:
-    """The endpoint URL of AWS's own emulator of DynamoDB, empty at first; a skip with one line where there is none.
+    """The endpoint URL of AWS's own emulator of DynamoDB; a skip with one line where there is none.
+
+    At first it has the demo's tables and items.
 
     It takes any keys and any region, and has the same tables for all of them.
     """
@@ -170,24 +178,14 @@ def dynamodb_local() -> Iterator[str]:
             endpoint = closing.enter_context(local.running())
         except local.Unavailable as reason:
             leave_out(str(reason))
+        backends.put_sample_data(endpoint)
         yield endpoint
-
-
-def settings_on_local(endpoint: str, **more: str) -> dict[str, str]:
-    """The environment of a sidecar on AWS's own emulator, which takes any keys, or on a proxy in front of it."""
-    return {
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "AKIADYNAMODBLOCAL001",
-        "AWS_SECRET_ACCESS_KEY": "any-secret-will-do",
-        **more,
-    }
 
 
 @pytest.fixture(scope="session")
 def sidecar_on_dynamodb_local(dynamodb_local: str) -> Iterator[Sidecar]:
     """One sidecar on AWS's own emulator for all tests, with a service account, whose end must be orderly."""
-    running = start_sidecar([], settings_on_local(dynamodb_local))
+    running = start_sidecar([], backends.settings(dynamodb_local))
     yield running
     assert stop_sidecar(running) == 0
 
@@ -202,9 +200,20 @@ def sidecar(embedded_environment: Mapping[str, str]) -> Iterator[Sidecar]:
     assert not running.leaks()
 
 
-@pytest.fixture(scope="session")
-def sidecar_target(sidecar: Sidecar) -> str:
-    return sidecar.target
+# Of the module, for its order to stay as it is written: each has its tests on one backend, then on the other.
+@pytest.fixture(scope="module", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend in turn; for all tests of what DynamoDB does."""
+    if request.param == MINISTACK:
+        embedded: Sidecar = request.getfixturevalue("sidecar")
+        return Backend(MINISTACK, embedded, embedded.endpoint, access_key_id=ROOT_KEY)
+    served: Sidecar = request.getfixturevalue("sidecar_on_dynamodb_local")
+    return Backend(DYNAMODB_LOCAL, served, request.getfixturevalue("dynamodb_local"), access_key_id=ANY_KEY)
+
+
+@pytest.fixture(scope="module")
+def sidecar_target(backend: Backend) -> str:
+    return backend.sidecar.target
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
-from botocore.session import Session
+from tests.integration.backends import Backend
 from tests.integration.conftest import error_info, violated_fields
 
 from awsidecar.dynamodb.v1 import attribute_value_pb2, batch_pb2, items_pb2, query_pb2
-from awsidecar_server.embedded.seed.tables import TABLES
 
 AV = attribute_value_pb2.AttributeValue
 _SERVICE = "/awsidecar.dynamodb.v1.DynamoDbService/"
@@ -133,30 +131,6 @@ _CASES: dict[str, tuple[str, Any, grpc.StatusCode, str, str | None]] = {
 
 # What DynamoDB Local says there in words of its own, which name no field.
 _UNNAMED_BY_DYNAMODB_LOCAL = {"another table's key", "wrong key type"}
-_DYNAMODB_LOCAL = pytest.param("dynamodb-local", marks=pytest.mark.dynamodb_local)
-
-
-@pytest.fixture(scope="module", params=["embedded", _DYNAMODB_LOCAL])
-def sidecar_target(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A sidecar on the embedded AWS with its sample data, and one on DynamoDB Local with the same tables."""
-    if request.param == "embedded":
-        yield request.getfixturevalue("sidecar").target
-        return
-    with closing(
-        Session().create_client(
-            "dynamodb",
-            endpoint_url=request.getfixturevalue("dynamodb_local"),
-            region_name="us-east-1",
-            aws_access_key_id="any",
-            aws_secret_access_key="any",
-        )
-    ) as client:
-        for table in TABLES:
-            client.create_table(**table)
-        client.put_item(TableName="users", Item={"id": {"S": "user-123"}})
-        yield request.getfixturevalue("sidecar_on_dynamodb_local").target
-        for table in TABLES:
-            client.delete_table(TableName=table["TableName"])
 
 
 def _raw(channel: grpc.Channel, method: str) -> Callable[..., bytes]:
@@ -164,11 +138,9 @@ def _raw(channel: grpc.Channel, method: str) -> Callable[..., bytes]:
 
 
 @pytest.mark.parametrize("name", _CASES)
-def test_is_refused_with_its_code_reason_and_field(
-    name: str, channel: grpc.Channel, request: pytest.FixtureRequest
-) -> None:
+def test_is_refused_with_its_code_reason_and_field(name: str, channel: grpc.Channel, backend: Backend) -> None:
     method, message, code, reason, field = _CASES[name]
-    if name in _UNNAMED_BY_DYNAMODB_LOCAL and request.node.get_closest_marker("dynamodb_local"):
+    if name in _UNNAMED_BY_DYNAMODB_LOCAL and backend.differs_in("names of key attributes"):
         field = None
     with pytest.raises(grpc.RpcError) as refused:
         _raw(channel, method)(message.SerializeToString(), timeout=20)

@@ -1,4 +1,4 @@
-"""Streams of batches on AWS's own emulator: no acknowledged write is lost while the backend fails at random."""
+"""Streams of batches on real backends: no acknowledged write is lost while the backend fails at random."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from tests.integration.backends import Backend
 from tests.integration.batches_under_faults import run
-from tests.integration.conftest import Sidecar, details_of
+from tests.integration.conftest import details_of
 
 import awsidecar
 from awsidecar import aio, errors
@@ -20,16 +21,16 @@ from awsidecar.dynamodb.v1.schema_pb2 import AttributeDefinition, KeySchemaEleme
 TABLE = "batch-streams"
 
 
-async def test_every_item_is_told_of_once_as_done_and_is_there(dynamodb_local: str) -> None:
-    figures = await run(dynamodb_local, 3000)
+async def test_every_item_is_told_of_once_as_done_and_is_there(backend: Backend) -> None:
+    figures = await run(backend.settings, 3000)
     assert figures.is_right, figures.lines()
     assert figures.faults["unprocessed"]
     assert figures.faults["throttled"]
 
 
 @pytest.fixture(scope="module")
-def dynamodb(sidecar_on_dynamodb_local: Sidecar) -> Iterator[DynamoDbServiceStub]:
-    with grpc.insecure_channel(sidecar_on_dynamodb_local.target) as channel:
+def dynamodb(backend: Backend) -> Iterator[DynamoDbServiceStub]:
+    with grpc.insecure_channel(backend.sidecar.target) as channel:
         stub = DynamoDbServiceStub(channel)
         stub.CreateTable(
             tables_pb2.CreateTableRequest(
@@ -133,10 +134,8 @@ def test_late_options_end_the_stream_after_the_outcomes(dynamodb: DynamoDbServic
     assert details_of(refused.value).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-def test_the_python_client_writes_and_reads_any_number(
-    dynamodb: DynamoDbServiceStub, sidecar_on_dynamodb_local: Sidecar
-) -> None:
-    with awsidecar.connect(sidecar_on_dynamodb_local.target) as client:
+def test_the_python_client_writes_and_reads_any_number(dynamodb: DynamoDbServiceStub, backend: Backend) -> None:
+    with awsidecar.connect(backend.sidecar.target) as client:
         with client.dynamodb.batch_writer(TABLE) as batch:
             for number in range(5000):
                 batch.put_item(Item={"pk": f"client-{number}", "number": number})
@@ -157,10 +156,8 @@ def _write_two(client: awsidecar.Client, one: dict[str, str], other: dict[str, s
         batch.put_item(Item=other)
 
 
-async def test_the_python_client_does_so_for_asyncio(
-    dynamodb: DynamoDbServiceStub, sidecar_on_dynamodb_local: Sidecar
-) -> None:
-    async with aio.connect(sidecar_on_dynamodb_local.target) as client:
+async def test_the_python_client_does_so_for_asyncio(dynamodb: DynamoDbServiceStub, backend: Backend) -> None:
+    async with aio.connect(backend.sidecar.target) as client:
         async with client.dynamodb.batch_writer(TABLE) as batch:
             for number in range(3000):
                 await batch.put_item(Item={"pk": f"aio-{number}", "number": number})

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.conftest import Demo, Sidecar
+from tests.integration.conftest import Sidecar
 
 from awsidecar_server.contract import SERVICES, rpcs
 
@@ -26,8 +26,8 @@ def run(grpcurl: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_list_names_every_service(grpcurl: str, sidecar_target: str) -> None:
-    assert run(grpcurl, sidecar_target, "list").split() == [
+def test_list_names_every_service(grpcurl: str, sidecar: Sidecar) -> None:
+    assert run(grpcurl, sidecar.target, "list").split() == [
         "awsidecar.credentials.v1.CredentialsService",
         "awsidecar.documents.v1.DocumentService",
         "awsidecar.dynamodb.v1.DynamoDbService",
@@ -37,24 +37,26 @@ def test_list_names_every_service(grpcurl: str, sidecar_target: str) -> None:
     ]
 
 
-def test_list_names_every_rpc_of_a_service(grpcurl: str, sidecar_target: str) -> None:
+def test_list_names_every_rpc_of_a_service(grpcurl: str, sidecar: Sidecar) -> None:
     for service in SERVICES:
-        names = run(grpcurl, sidecar_target, "list", service.full_name).split()
+        names = run(grpcurl, sidecar.target, "list", service.full_name).split()
         assert sorted(names) == sorted(f"{rpc.service}.{rpc.method}" for rpc in rpcs(service))
 
 
-def test_describe_shows_aws_names(grpcurl: str, sidecar_target: str) -> None:
-    shown = run(grpcurl, sidecar_target, "describe", "awsidecar.dynamodb.v1.GetItemRequest")
+def test_describe_shows_aws_names(grpcurl: str, sidecar: Sidecar) -> None:
+    shown = run(grpcurl, sidecar.target, "describe", "awsidecar.dynamodb.v1.GetItemRequest")
     assert 'json_name = "TableName"' in shown
 
 
-def test_json_of_the_aws_documentation_can_be_pasted_without_and_with_a_session(
-    grpcurl: str, sidecar_target: str, demo: Demo
-) -> None:
-    session = ["-H", f"authorization: Bearer {demo.id_token()}"]
-    for headers in ([], session):
-        answer = run(grpcurl, *headers, "-d", _AS_IN_THE_AWS_DOCUMENTATION, sidecar_target, f"{_SERVICE}/GetItem")
-        assert json.loads(answer)["Item"]["attributes"]["email"] == {"S": "user@example.com"}
+def test_json_of_the_aws_documentation_can_be_pasted(grpcurl: str, sidecar_target: str) -> None:
+    answer = run(grpcurl, "-d", _AS_IN_THE_AWS_DOCUMENTATION, sidecar_target, f"{_SERVICE}/GetItem")
+    assert json.loads(answer)["Item"]["attributes"]["email"] == {"S": "user@example.com"}
+
+
+def test_json_of_the_aws_documentation_can_be_pasted_for_a_user(grpcurl: str, sidecar: Sidecar) -> None:
+    token = ["-H", f"authorization: Bearer {sidecar.token()}"]
+    answer = run(grpcurl, *token, "-d", _AS_IN_THE_AWS_DOCUMENTATION, sidecar.target, f"{_SERVICE}/GetItem")
+    assert json.loads(answer)["Item"]["attributes"]["email"] == {"S": "user@example.com"}
 
 
 def test_a_refusal_shows_its_details(grpcurl: str, sidecar_target: str) -> None:
@@ -111,15 +113,15 @@ def test_the_lines_of_the_page_on_streams_of_pages_work_as_they_stand(grpcurl: s
         assert '"page"' in done.stdout
 
 
-def test_a_session_can_be_opened_used_and_closed_by_hand(grpcurl: str, sidecar_target: str, demo: Demo) -> None:
+def test_a_session_can_be_opened_used_and_closed_by_hand(grpcurl: str, sidecar: Sidecar) -> None:
     credentials = "awsidecar.credentials.v1.CredentialsService"
 
     def call(method: str, data: dict[str, Any], *headers: str) -> dict[str, Any]:
-        answer = run(grpcurl, *headers, "-d", json.dumps(data), sidecar_target, f"{credentials}/{method}")
+        answer = run(grpcurl, *headers, "-d", json.dumps(data), sidecar.target, f"{credentials}/{method}")
         parsed: dict[str, Any] = json.loads(answer)
         return parsed
 
-    opened = call("OpenSession", {"id_token": demo.id_token()})
+    opened = call("OpenSession", {"id_token": sidecar.token()})
     session = ("-H", f"x-awsidecar-session: {opened['session']}")
     assert call("WhoAmI", {}, *session)["tier"] == "TIER_COGNITO"
     assert call("CloseSession", {}, *session) == {"closed": True}

@@ -39,6 +39,12 @@ def handle(session: str) -> Metadata:
     return (("x-awsidecar-session", session),)
 
 
+@pytest.fixture(scope="module")
+def sidecar_target(sidecar: Sidecar) -> str:
+    """Of the embedded AWS: the other backend has neither users nor roles."""
+    return sidecar.target
+
+
 @pytest.fixture
 def dynamodb(channel: grpc.Channel) -> dynamodb_service_pb2_grpc.DynamoDbServiceStub:
     return dynamodb_service_pb2_grpc.DynamoDbServiceStub(channel)

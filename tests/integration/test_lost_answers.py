@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.integration.conftest import settings_on_local, start_sidecar, stop_sidecar
+from tests.integration.backends import Backend
+from tests.integration.conftest import start_sidecar, stop_sidecar
 from tests.integration.fault_proxy import FaultProxy, Faults, proxied
 from tests.integration.stub.sidecar import LANE
 
@@ -25,10 +26,10 @@ own_lane_only = pytest.mark.skipif(LANE == "sdk", reason="the SDK repeats writes
 
 
 @asynccontextmanager
-async def struck(endpoint: str, seed: int) -> AsyncIterator[tuple[aio.Client, FaultProxy, str]]:
+async def struck(backend: Backend, seed: int) -> AsyncIterator[tuple[aio.Client, FaultProxy, str]]:
     """A client of a sidecar behind faults, these faults, and a table."""
-    async with proxied(endpoint, _OFTEN, seed=seed, operations=_WRITES) as proxy:
-        environment = settings_on_local(proxy.url, AWSIDECAR_AWS_MAX_ATTEMPTS="10")
+    async with proxied(backend.endpoint, _OFTEN, seed=seed, operations=_WRITES) as proxy:
+        environment = {**backend.settings, "AWS_ENDPOINT_URL": proxy.url, "AWSIDECAR_AWS_MAX_ATTEMPTS": "10"}
         running = await asyncio.to_thread(start_sidecar, [], environment)
         try:
             async with aio.connect(running.target, timeout=60) as client:
@@ -65,8 +66,8 @@ def increment(table: str) -> Any:
     }
 
 
-async def test_each_transaction_is_applied_once(dynamodb_local: str) -> None:
-    async with struck(dynamodb_local, seed=7) as (client, proxy, table):
+async def test_each_transaction_is_applied_once(backend: Backend) -> None:
+    async with struck(backend, seed=7) as (client, proxy, table):
         transact = client.dynamodb.transact_write_items
         calls = [transact(TransactItems=[{"Update": increment(table)}]) for _ in range(_AT_ONCE)]
         await asyncio.gather(*calls)
@@ -74,8 +75,8 @@ async def test_each_transaction_is_applied_once(dynamodb_local: str) -> None:
     assert proxy.counts["failed_after"] + proxy.counts["cut_after"] >= 5
 
 
-async def test_each_transaction_of_statements_is_applied_once(dynamodb_local: str) -> None:
-    async with struck(dynamodb_local, seed=8) as (client, proxy, table):
+async def test_each_transaction_of_statements_is_applied_once(backend: Backend) -> None:
+    async with struck(backend, seed=8) as (client, proxy, table):
         await client.dynamodb.batch_write_item(
             RequestItems={table: [{"PutRequest": {"Item": {"id": "counter", "n": 0}}}]}
         )
@@ -88,9 +89,9 @@ async def test_each_transaction_of_statements_is_applied_once(dynamodb_local: st
 
 @own_lane_only
 async def test_no_increment_is_applied_twice_and_each_that_may_have_been_applied_says_so(
-    dynamodb_local: str,
+    backend: Backend,
 ) -> None:
-    async with struck(dynamodb_local, seed=9) as (client, proxy, table):
+    async with struck(backend, seed=9) as (client, proxy, table):
         found = await outcomes([client.dynamodb.update_item(**increment(table)) for _ in range(_AT_ONCE)])
         applied = await count_of(client, table)
     succeeded = found.count(None)
@@ -104,8 +105,8 @@ async def test_no_increment_is_applied_twice_and_each_that_may_have_been_applied
 
 
 @own_lane_only
-async def test_conditional_put_never_fails_of_its_own_success(dynamodb_local: str) -> None:
-    async with struck(dynamodb_local, seed=10) as (client, proxy, table):
+async def test_conditional_put_never_fails_of_its_own_success(backend: Backend) -> None:
+    async with struck(backend, seed=10) as (client, proxy, table):
         put = client.dynamodb.put_item
         unless_there = "attribute_not_exists(id)"
         calls = [
@@ -123,8 +124,8 @@ async def test_conditional_put_never_fails_of_its_own_success(dynamodb_local: st
 
 
 @own_lane_only
-async def test_plain_put_is_repeated_until_it_is_stored(dynamodb_local: str) -> None:
-    async with struck(dynamodb_local, seed=11) as (client, proxy, table):
+async def test_plain_put_is_repeated_until_it_is_stored(backend: Backend) -> None:
+    async with struck(backend, seed=11) as (client, proxy, table):
         put = client.dynamodb.put_item
         await asyncio.gather(*(put(TableName=table, Item={"id": str(number)}) for number in range(_AT_ONCE)))
         stored = {int(item["id"]) async for item in client.dynamodb.scan_items(TableName=table)}

@@ -14,7 +14,8 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.integration.conftest import Sidecar, settings_on_local, start_sidecar, stop_sidecar
+from tests.integration.backends import Backend
+from tests.integration.conftest import start_sidecar, stop_sidecar
 
 import awsidecar
 from awsidecar import errors
@@ -22,11 +23,9 @@ from awsidecar import errors
 _PATIENCE_SECONDS = 20.0
 
 
-@pytest.fixture(params=["sidecar", "sidecar_on_dynamodb_local"])
-def client(request: pytest.FixtureRequest) -> Iterator[awsidecar.Client]:
-    """On the embedded AWS, and on AWS's own emulator."""
-    running: Sidecar = request.getfixturevalue(request.param)
-    with awsidecar.connect(running.target) as connected:
+@pytest.fixture
+def client(backend: Backend) -> Iterator[awsidecar.Client]:
+    with awsidecar.connect(backend.sidecar.target) as connected:
         yield connected
 
 
@@ -178,9 +177,8 @@ def _shut(*sockets: socket.socket) -> None:
             one.shutdown(socket.SHUT_RDWR)
 
 
-def test_transaction_is_applied_once_though_the_sidecar_died_before_it_could_answer(dynamodb_local: str) -> None:
-    environment = settings_on_local(dynamodb_local)
-    first, second = start_sidecar([], environment), start_sidecar([], environment)
+def test_transaction_is_applied_once_though_the_sidecar_died_before_it_could_answer(backend: Backend) -> None:
+    first, second = start_sidecar([], backend.settings), start_sidecar([], backend.settings)
     relay = Relay(first.target)
     try:
         with awsidecar.connect(second.target) as observer, awsidecar.connect(relay.target) as client:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import grpc
 import pytest
-from tests.integration.conftest import Sidecar
+from tests.integration.backends import Backend
 
 import awsidecar
 from awsidecar import errors
 
 
-@pytest.fixture(params=["sidecar", "sidecar_on_dynamodb_local"])
-def client(request: pytest.FixtureRequest) -> Iterator[awsidecar.Client]:
-    """On the embedded AWS, and on AWS's own emulator."""
-    running: Sidecar = request.getfixturevalue(request.param)
-    with awsidecar.connect(running.target) as connected:
+@pytest.fixture
+def client(backend: Backend) -> Iterator[awsidecar.Client]:
+    with awsidecar.connect(backend.sidecar.target) as connected:
         yield connected
 
 
@@ -62,11 +61,17 @@ def test_time_to_live_becomes_enabled(client: awsidecar.Client, table: str) -> N
     assert (found["TimeToLiveStatus"], found["AttributeName"]) == ("ENABLED", "ends")
 
 
-def test_backup_becomes_available_and_is_gone_after_its_deletion(sidecar: Sidecar) -> None:
-    with awsidecar.connect(sidecar.target) as client:  # AWS's own emulator makes no backups
-        made = client.dynamodb.create_backup(TableName="users", BackupName="before-the-move")
-        arn = made["BackupDetails"]["BackupArn"]
-        found = client.dynamodb.wait_for_backup(arn, timeout=30)
-        assert found["BackupDetails"]["BackupName"] == "before-the-move"
-        client.dynamodb.delete_backup(BackupArn=arn)
-        client.dynamodb.wait_for_backup(arn, until="GONE", timeout=30)
+def test_backup_becomes_available_and_is_gone_after_its_deletion(
+    client: awsidecar.Client, backend: Backend
+) -> None:
+    if backend.differs_in("backups"):
+        with pytest.raises(awsidecar.SidecarError) as refused:
+            client.dynamodb.create_backup(TableName="users", BackupName="before-the-move")
+        assert refused.value.code is grpc.StatusCode.UNIMPLEMENTED
+        return
+    made = client.dynamodb.create_backup(TableName="users", BackupName="before-the-move")
+    arn = made["BackupDetails"]["BackupArn"]
+    found = client.dynamodb.wait_for_backup(arn, timeout=30)
+    assert found["BackupDetails"]["BackupName"] == "before-the-move"
+    client.dynamodb.delete_backup(BackupArn=arn)
+    client.dynamodb.wait_for_backup(arn, until="GONE", timeout=30)

@@ -1,4 +1,4 @@
-"""Watches on AWS's own emulator and on the embedded AWS: nothing is missed, whatever is cut."""
+"""Watches on real backends: nothing is missed, whatever is cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.integration.conftest import Sidecar, error_info, settings_on_local, start_sidecar, stop_sidecar
+from tests.integration.backends import Backend
+from tests.integration.conftest import Sidecar, error_info, start_sidecar, stop_sidecar
 from tests.integration.watch_under_cuts import run
 
 import awsidecar
@@ -20,8 +21,8 @@ from awsidecar.dynamodb.v1.dynamodb_service_pb2_grpc import DynamoDbServiceStub
 from awsidecar.dynamodb.v1.watch_pb2 import WatchTableRequest
 
 
-async def test_every_change_comes_in_order_while_connections_are_cut(dynamodb_local: str) -> None:
-    figures = await run(dynamodb_local, 2000, 5)
+async def test_every_change_comes_in_order_while_connections_are_cut(backend: Backend) -> None:
+    figures = await run(backend.settings, 2000, 5)
     assert figures.is_right, figures.lines()
     assert figures.cuts == 5
     assert figures.faults["cut_after"]
@@ -43,10 +44,9 @@ def table(client: awsidecar.Client, name: str) -> Iterator[str]:
         client.dynamodb.delete_table(TableName=name)
 
 
-@pytest.fixture(params=["sidecar_on_dynamodb_local", "sidecar"])
-def client(request: pytest.FixtureRequest) -> Iterator[awsidecar.Client]:
-    served: Sidecar = request.getfixturevalue(request.param)
-    with awsidecar.connect(served.target) as connected:
+@pytest.fixture
+def client(backend: Backend) -> Iterator[awsidecar.Client]:
+    with awsidecar.connect(backend.sidecar.target) as connected:
         yield connected
 
 
@@ -117,9 +117,9 @@ def test_watch_is_the_callers_own_to_be_allowed(sidecar: Sidecar) -> None:
             user.dynamodb.watch_table(name).begin()
 
 
-def test_watch_of_a_session_ends_with_it(sidecar_on_dynamodb_local: Sidecar) -> None:
-    with awsidecar.connect(sidecar_on_dynamodb_local.target) as anybody, table(anybody, "of-a-session") as name:
-        keys = awsidecar.AwsCredentials(access_key_id="AKIAWATCHER000000001", secret_access_key="any-will-do")
+def test_watch_of_a_session_ends_with_it(backend: Backend) -> None:
+    with awsidecar.connect(backend.sidecar.target) as anybody, table(anybody, "of-a-session") as name:
+        keys = awsidecar.AwsCredentials(backend.access_key_id, "any-secret-will-do")
         session = anybody.open_session(aws_credentials=keys)
         watch = session.dynamodb.watch_table(name, heartbeat=1)
         watch.begin()
@@ -128,10 +128,10 @@ def test_watch_of_a_session_ends_with_it(sidecar_on_dynamodb_local: Sidecar) -> 
             next(iter(watch))
 
 
-def test_drain_ends_a_watch_at_once_and_says_why(dynamodb_local: str, sidecar_on_dynamodb_local: Sidecar) -> None:
-    draining = start_sidecar([], settings_on_local(dynamodb_local))
+def test_drain_ends_a_watch_at_once_and_says_why(backend: Backend) -> None:
+    draining = start_sidecar([], backend.settings)
     with (
-        awsidecar.connect(sidecar_on_dynamodb_local.target) as other,
+        awsidecar.connect(backend.sidecar.target) as other,
         table(other, "drained") as name,
         grpc.insecure_channel(draining.target) as channel,
         ThreadPoolExecutor(1) as pool,
@@ -148,13 +148,13 @@ def test_drain_ends_a_watch_at_once_and_says_why(dynamodb_local: str, sidecar_on
 
 
 @pytest.fixture
-async def aio_client(sidecar_on_dynamodb_local: Sidecar) -> AsyncIterator[aio.Client]:
-    async with aio.connect(sidecar_on_dynamodb_local.target) as connected:
+async def aio_client(backend: Backend) -> AsyncIterator[aio.Client]:
+    async with aio.connect(backend.sidecar.target) as connected:
         yield connected
 
 
-async def test_ten_watches_get_the_same(aio_client: aio.Client, sidecar_on_dynamodb_local: Sidecar) -> None:
-    with awsidecar.connect(sidecar_on_dynamodb_local.target) as plain, table(plain, "shared") as name:
+async def test_ten_watches_get_the_same(aio_client: aio.Client, backend: Backend) -> None:
+    with awsidecar.connect(backend.sidecar.target) as plain, table(plain, "shared") as name:
 
         async def changes() -> list[Any]:
             found = []

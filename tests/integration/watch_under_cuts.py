@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests import dynamodb_local
-from tests.integration.conftest import settings_on_local, start_sidecar, stop_sidecar
+from tests.integration import backends
+from tests.integration.conftest import start_sidecar, stop_sidecar
 from tests.integration.fault_proxy import Faults, proxied
 
 from awsidecar import aio, shapes
@@ -118,11 +119,12 @@ class Figures:
         ]
 
 
-async def run(endpoint: str, writes: int, cuts: int, *, seed: int = _SEED) -> Figures:
+async def run(settings: Mapping[str, str], writes: int, cuts: int, *, seed: int = _SEED) -> Figures:
     """Writes so many changes to a fresh table, and watches it meanwhile."""
     figures = Figures(writes)
-    async with proxied(endpoint, FAULTS, seed=seed, operations=_OPERATIONS) as proxy:
-        sidecar = await asyncio.to_thread(start_sidecar, [], settings_on_local(proxy.url))
+    async with proxied(settings["AWS_ENDPOINT_URL"], FAULTS, seed=seed, operations=_OPERATIONS) as proxy:
+        environment = {**settings, "AWS_ENDPOINT_URL": proxy.url}
+        sidecar = await asyncio.to_thread(start_sidecar, [], environment)
         try:
             async with (
                 asyncio.timeout(_LONGEST_SECONDS),
@@ -190,7 +192,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=_SEED)
     chosen = options.parse_args()
     with dynamodb_local.running() as endpoint:
-        figures = asyncio.run(run(endpoint, chosen.writes, chosen.cuts, seed=chosen.seed))
+        figures = asyncio.run(run(backends.settings(endpoint), chosen.writes, chosen.cuts, seed=chosen.seed))
     sys.stdout.write("\n".join([*figures.lines(), "right" if figures.is_right else "WRONG", ""]))
     return 0 if figures.is_right else 1
 
