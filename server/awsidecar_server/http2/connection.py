@@ -22,6 +22,8 @@ _log = structlog.get_logger()
 _HANDSHAKE_SECONDS = 10.0
 # How long a peer may take to read what is left when its connection ends.
 _LINGER_SECONDS = 5.0
+# How long it may take to end its side when we have said all; most do at once.
+_FAREWELL_SECONDS = 1.0
 # Frames of one connection before others have their turn. A read of 256 KiB has twenty thousand of the smallest, and
 # dozens at most of those that carry requests.
 _FRAMES_A_TURN = 256
@@ -41,6 +43,8 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         # Others have their turn; what has come meanwhile waits.
         self._is_resting = False
+        # All is said, and what still comes is dropped.
+        self._is_leaving = False
         self._has_preface = False
         self._going_away: asyncio.TimerHandle | None = None
         # During the end: a response is out, or nobody takes it any more.
@@ -74,6 +78,8 @@ class Connection(asyncio.Protocol):
         return True  # we have closed, with a limit to how long the peer may take what is left
 
     def data_received(self, data: bytes) -> None:
+        if self._is_leaving:
+            return
         self._rest = self._rest + data if self._rest else data
         if not self._is_resting:
             self._read()
@@ -85,7 +91,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _read(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._is_over:
             return
         try:
             self._cut(self._rest)
@@ -124,7 +130,7 @@ class Connection(asyncio.Protocol):
             if inbox.toil:
                 left -= inbox.toil
                 inbox.toil = 0
-            if self._transport is None or self._transport.is_closing():
+            if self._is_over:
                 return
         self._rest = data[at:] if at < end else b""
         if left <= 0 and self._transport is not None:
@@ -183,7 +189,30 @@ class Connection(asyncio.Protocol):
     def _check_end(self) -> None:
         self._moved.set()
         if self._is_refusing and not self._inbox.streams:
-            self.close()
+            self._leave()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing that still comes concerns anybody."""
+        return self._is_leaving or self._transport is None or self._transport.is_closing()
+
+    def _leave(self) -> None:
+        """Ends our side, and the connection when the peer has ended its own, or soon.
+
+        A peer may still be sending, on a stream that was answered before its end. When a socket is closed with data that
+        nobody has read, the peer's TCP drops what the peer has not read: our answer (RFC 9112, section 9.6).
+        """
+        if self._is_over or self._transport is None:
+            return
+        self._outbox.flush()
+        self._outbox.disconnected()
+        self._is_leaving, self._rest = True, b""
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer is gone
+            self.abort()
+        self._ending.cancel()
+        self._ending = self._loop.call_later(_FAREWELL_SECONDS, self.close)
 
     def close(self) -> None:
         """Ends the connection when what was sent is out, or soon."""

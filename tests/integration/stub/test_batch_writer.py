@@ -82,9 +82,8 @@ async def test_each_write_is_known_to_be_done_or_not_or_to_be_open(
     assert not {one.index for one in failed if not one.ambiguous} & seen
     assert {one.error.code for one in failed if one.error is not None} == {grpc.StatusCode.UNAVAILABLE}
     if number is signal.SIGTERM:
-        # Where the connection ends before the sidecar's last word has come, nobody knows, and it is said so.
         ends = {(one.error.reason, one.ambiguous) for one in failed if one.error is not None}
-        assert ends <= {("DRAINING", False), ("", True)}
+        assert ends == {("DRAINING", False)}
         assert await process.ended() == 0
     else:
         assert {one.ambiguous for one in failed} == {True}

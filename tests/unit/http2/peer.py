@@ -40,6 +40,7 @@ class Transport:
     def __init__(self) -> None:
         self.raw = bytearray()
         self.is_closed = False
+        self.is_half_closed = False
         self.is_aborted = False
         self.is_read = True
 
@@ -51,6 +52,9 @@ class Transport:
 
     def resume_reading(self) -> None:
         self.is_read = True
+
+    def write_eof(self) -> None:
+        self.is_half_closed = True
 
     def is_closing(self) -> bool:
         return self.is_closed
@@ -103,14 +107,18 @@ class Peer:
     def __post_init__(self) -> None:
         self.budget = self.sharing or Budget(self.waiting_bytes)
         self.transport = Transport()
+        # Set with each request, and when the connection has ended.
+        self.moved = asyncio.Event()
         self.connection = Connection(self.acceptor or self, Limits(self.streams, 8192), self.budget, self._gone)
         self.connection.connection_made(cast(Any, self.transport))
 
     def _gone(self, connection: Connection) -> None:
         self.is_gone = True
+        self.moved.set()
 
     def request(self, stream: Stream, head: Head) -> Request:
         self.requests.append(Request(stream, head, takes=self.takes))
+        self.moved.set()
         return self.requests[-1]
 
     def too_large(self, stream: Stream) -> None:
