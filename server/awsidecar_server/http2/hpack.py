@@ -88,6 +88,9 @@ _LONGEST_INTEGER = 1 << 28
 # A block that is too large is read to its end, so that it can be answered, while it has no more than so many times what
 # is allowed: a MiB can have a million fields.
 _READ_ON = 16
+# Changes of the table at the beginning of a block: two say all that there is to say (section 4.2), and they have no size
+# that would count.
+_MOST_RESIZES = 16
 # Longer values are hardly ever sent twice.
 _SHORT = 32
 
@@ -110,7 +113,7 @@ class Decoder:
         Raises `BadHeaders` for what cannot be read, or is larger by far.
         """
         fields: list[Field] = []
-        table, at, end, size = self._table, 0, len(block), 0
+        table, at, end, size, resizes = self._table, 0, len(block), 0, 0
         try:
             while at < end:
                 byte = block[at]
@@ -126,8 +129,9 @@ class Decoder:
                     field, at = self._literal(block, at, 0x3F)
                     self._insert(field)
                 elif byte & 0x20:
-                    if fields:
-                        raise BadHeaders("a change of the table behind a field")
+                    resizes += 1
+                    if size or resizes > _MOST_RESIZES:
+                        raise BadHeaders("a change of the table behind a field, or one of too many")
                     at = self._resize(block, at)
                     continue
                 else:

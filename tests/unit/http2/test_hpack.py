@@ -68,6 +68,13 @@ def test_what_is_no_block_is_refused(block: bytes) -> None:
         Decoder().decode(block, ROOM)
 
 
+def test_changes_of_the_table_are_few() -> None:
+    """They have no size that would count: a MiB of them holds the loop for most of a second."""
+    assert Decoder().decode(b"\x20" * 15 + b"\x3f\xe1\x1f" + b"\x82", ROOM) == [(":method", "GET")]
+    with pytest.raises(BadHeaders):
+        Decoder().decode(b"\x20" * 17, ROOM)
+
+
 def test_fields_beyond_the_limit_are_read_and_not_kept() -> None:
     """A small block may refer to a large field many times; the table must be right for the next block all the same."""
     encoder, decoder = hpack.Encoder(), Decoder()
