@@ -89,11 +89,10 @@ class Outbox:
             or size > min(self.frame_size, stream.window, self.window)
             or len(trailers) > self.frame_size
         ):
-            if self._holds(stream, size):
-                self.begin(stream, head)
-                if body:
-                    stream.pending.append(memoryview(body))
-                self.end(stream, trailers)
+            self.begin(stream, head)
+            if body:
+                stream.pending.append(memoryview(body))
+            self.end(stream, trailers)
             return
         stream.window -= size
         self.window -= size
@@ -118,11 +117,11 @@ class Outbox:
         self.send(frames.headers(stream.id, head, end_stream=False, frame_size=self.frame_size))
 
     async def write(self, stream: Stream, body: bytes) -> None:
-        if not body or stream.is_closed or not self._holds(stream, len(body)):
+        if not body or stream.is_closed:
             return
         stream.pending.append(memoryview(body))
         self._pump(stream)
-        if stream.pending:
+        if stream.pending and self._holds(stream, len(body)):
             stream.drained = self._loop.create_future()
             await stream.drained
 
@@ -130,7 +129,13 @@ class Outbox:
         if stream.is_answered:
             return
         stream.trailers = trailers
+        # Of a response whose body has waited before, that is counted already.
+        fresh = 0 if stream.held_bytes else sum(map(len, stream.pending))
         self._pump(stream)
+        if (
+            not stream.is_closed
+        ):  # what is in part on its way is kept whole; details of a failure can be as large as a body
+            self._holds(stream, fresh + len(trailers))
 
     def reset(self, stream: Stream, code: int) -> None:
         if not stream.is_closed:

@@ -8,6 +8,7 @@ from tests.unit.http2.peer import OK, TRAILERS, Peer, body_of, of_kind, open_req
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget, Share
+from awsidecar_server.http2.hpack import encoded
 
 
 def fill(share: Share) -> None:
@@ -56,3 +57,42 @@ async def test_client_that_takes_nothing_does_not_have_others_refused() -> None:
     stuck.end()
     other.end()
     assert budget.held_bytes == 0
+
+
+async def test_details_of_failures_that_nobody_takes_count_among_what_waits() -> None:
+    peer = Peer(waiting_bytes=100_000)
+    await peer.begin()
+    peer.connection.pause_writing()
+    details = encoded("grpc-status-details-bin", "x" * 20_000)
+    for number in range(1, 21, 2):
+        await peer.send(open_request(number, ends=True))
+        peer.requests[-1].stream.end(OK + details)
+        assert peer.budget.held_bytes <= 50_000
+    assert [request.is_lost for request in peer.requests] == [False] * 2 + [True] * 8
+    peer.end()
+    assert peer.budget.held_bytes == 0
+
+
+async def test_response_that_its_caller_has_room_for_needs_nothing_of_what_may_wait() -> None:
+    peer = Peer(waiting_bytes=0)
+    await peer.begin()
+    await peer.send(open_request(1, ends=True), open_request(3, ends=True))
+    peer.requests[0].stream.respond(OK, b"x" * 20_000, TRAILERS)
+    peer.requests[1].stream.begin(OK)
+    await peer.requests[1].stream.write(b"y" * 20_000)
+    peer.requests[1].stream.end(TRAILERS)
+    found = await peer.received()
+    assert (body_of(found, 1), body_of(found, 3)) == (b"x" * 20_000, b"y" * 20_000)
+    assert not of_kind(found, frames.RST_STREAM)
+    peer.end()
+
+
+async def test_response_that_is_in_part_on_its_way_counts_as_a_whole() -> None:
+    peer = Peer(waiting_bytes=100_000)
+    await peer.begin(_4=19_999)
+    await peer.send(open_request(1, ends=True))
+    peer.requests[0].stream.respond(OK, b"x" * 20_000, TRAILERS)
+    assert peer.budget.held_bytes == 20_000 + len(TRAILERS)
+    await peer.send(frames.window_update(1, 1))
+    assert peer.budget.held_bytes == 0
+    peer.end()

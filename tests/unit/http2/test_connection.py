@@ -517,7 +517,7 @@ class TestBudget:
         await peer.begin(_4=0)
         await peer.send(open_request(1, ends=True))
         peer.requests[0].stream.respond(OK, b"x" * 60, TRAILERS)
-        assert peer.budget.held_bytes == 60
+        assert peer.budget.held_bytes == 60 + len(TRAILERS)
         if end == "reset":
             await peer.send(frames.rst_stream(1, frames.CANCEL))
         peer.end()
