@@ -12,8 +12,9 @@ import structlog
 from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
-from awsidecar_server.api.grpc_refusals import not_one, not_whole
+from awsidecar_server.api.grpc_refusals import not_one, not_whole, overfull, told
 from awsidecar_server.api.metadata import Metadata
+from awsidecar_server.errors import Draining, InvalidRequest
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Stream
 
@@ -64,7 +65,7 @@ class Call(ABC):
         self._held_bytes = 0
         self._head_bytes = head.size_bytes
         if not self._share.take(self._head_bytes):
-            raise _full()
+            raise overfull()
 
     # What handlers ask for
 
@@ -99,7 +100,7 @@ class Call(ABC):
 
     def data(self, chunk: bytes) -> None:
         if not self._share.take(len(chunk) + PIECE_BYTES):
-            self._refuse(_full())
+            self._refuse(overfull())
             return
         self._held_bytes += len(chunk) + PIECE_BYTES
         self._pieces.append(chunk)
@@ -147,21 +148,22 @@ class Call(ABC):
         try:
             return read(message)
         except Exception as malformed:
-            raise wire.Refused(StatusCode.INVALID_ARGUMENT, "the bytes are no such message") from malformed
+            failure = InvalidRequest("the bytes are no such message", reason="MALFORMED_MESSAGE")
+            raise wire.Refused(failure) from malformed
 
     async def _decompressed(self, message: bytes) -> bytes:
         """A message in its full size, which counts among what waits until the handler has it."""
         held = len(message)
         plain: list[bytes] = []
         if not self._share.take(held):
-            raise _full()
+            raise overfull()
         try:
             async with self._share.decompressing:
                 for piece in wire.decompressed(message, self._encoding, self._host.max_message_bytes):
                     if plain:  # it is a large one
                         await asyncio.sleep(0)
                     if not self._share.take(len(piece)):
-                        raise _full()
+                        raise overfull()
                     held += len(piece)
                     plain.append(piece)
             return b"".join(plain)
@@ -175,7 +177,7 @@ class Call(ABC):
         if self._task is not None:
             self._task.cancel()
         else:
-            self._refuse(wire.Refused(StatusCode.UNAVAILABLE, "the sidecar has stopped"))
+            self._refuse(wire.Refused(Draining()))
 
     def _start(self) -> None:
         self._task = self._host.loop.create_task(self._run())
@@ -197,7 +199,7 @@ class Call(ABC):
     def _refuse(self, refused: wire.Refused) -> None:
         """Ends a call whose handler has not begun, or may not go on."""
         if self._task is None:
-            self._end(refused.code, refused.message, refused.trailers)
+            self._end_refused(refused)
             self._finish()
 
     @abstractmethod
@@ -210,7 +212,7 @@ class Call(ABC):
         except Aborted:
             pass
         except wire.Refused as refused:
-            self._end(refused.code, refused.message, refused.trailers)
+            self._end_refused(refused)
         except asyncio.CancelledError:
             self._end(StatusCode.UNAVAILABLE, "the sidecar has stopped", ())
             raise
@@ -242,12 +244,13 @@ class Call(ABC):
         return raw
 
     def _end(self, code: StatusCode, message: str, trailers: Metadata) -> None:
-        block = wire.status(code, message, trailers)
+        self._end_with(wire.status(code, message, trailers))
+
+    def _end_refused(self, refused: wire.Refused) -> None:
+        self._end_with(told(refused, self._path))
+
+    def _end_with(self, block: bytes) -> None:
         self._stream.end(block if self._stream.has_begun else wire.RESPONSE + block)
-
-
-def _full() -> wire.Refused:
-    return wire.Refused(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests are on their way")
 
 
 class UnaryCall(Call):
@@ -257,11 +260,11 @@ class UnaryCall(Call):
         if self._needed == wire.PREFIX_BYTES:
             self._needed = self._needs(self._whole())
         if self._size > self._needed:
-            raise not_one(self._path, "more")
+            raise not_one("more")
 
     def ended(self) -> None:
         if self._size < self._needed:
-            self._refuse(not_whole(self._path) if self._size else not_one(self._path, "none"))
+            self._refuse(not_whole() if self._size else not_one("none"))
         else:
             self._start()
 

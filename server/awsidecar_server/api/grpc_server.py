@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from grpc import StatusCode
 
 from awsidecar_server.api import grpc_wire as wire
 from awsidecar_server.api.grpc_call import Call, UnaryCall
-from awsidecar_server.api.grpc_refusals import refuse, refuse_http
+from awsidecar_server.api.grpc_refusals import refuse, refuse_http, refuse_unknown, too_much_metadata
 from awsidecar_server.api.grpc_stream_call import StreamCall
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
@@ -108,18 +107,17 @@ class GrpcServer:
             return refuse_http(stream, 415)
         handler = self._methods.get(head.path)
         if handler is None:
-            return refuse(stream, wire.Refused(StatusCode.UNIMPLEMENTED, "the method is not known"))
+            return refuse_unknown(stream)
         try:
             call = (StreamCall if handler.request_streaming else UnaryCall)(self, stream, handler, head)
         except wire.Refused as refused:
-            return refuse(stream, refused)
+            return refuse(stream, refused, head.path)
         self._calls.add(call)
         return call
 
     def too_large(self, stream: Stream) -> None:
         """Answers a request whose metadata are larger than is allowed."""
-        limit = self._limits.header_list_bytes
-        refuse(stream, wire.Refused(StatusCode.RESOURCE_EXHAUSTED, f"the metadata have more than {limit} bytes"))
+        refuse(stream, too_much_metadata(self._limits.header_list_bytes))
 
     def finished(self, call: Call) -> None:
         """Forgets a call."""

@@ -69,7 +69,7 @@ class StreamCall(Call):
                 if self._failure is not None:
                     raise self._failure
                 if self._is_whole and self._size:
-                    raise not_whole(self._path)
+                    raise not_whole()
                 if self._is_whole:
                     raise StopAsyncIteration
                 self._arrived = self._host.loop.create_future()
@@ -77,7 +77,7 @@ class StreamCall(Call):
             return await self._read(raw)
         except wire.Refused as refused:
             # The handler sees what it would see if the caller had left, whom we tell why.
-            self._end(refused.code, refused.message, refused.trailers)
+            self._end_refused(refused)
             assert self._task is not None
             self._task.cancel()
             # The cancellation comes by way of whoever reads, which may be a task of the handler's own.

@@ -15,6 +15,8 @@ from urllib.parse import quote
 from grpc import StatusCode
 
 from awsidecar_server.api.metadata import Metadata
+from awsidecar_server.api.status import verdict
+from awsidecar_server.errors import InvalidRequest, LimitReached, SidecarError
 from awsidecar_server.http2.hpack import Field, encoded
 
 # `:status: 200` and `content-type: application/grpc`, by their places in HPACK's static table.
@@ -39,13 +41,12 @@ _WINDOW_BITS = {"deflate": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS | 16}
 
 
 class Refused(Exception):
-    """A request that gRPC cannot take. `trailers` are what its end says beside the status."""
+    """A request that gRPC cannot take, and why. `code` is given where gRPC has one of its own for that."""
 
-    def __init__(self, code: StatusCode, message: str, trailers: Metadata = ()) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.trailers = trailers
+    def __init__(self, failure: SidecarError, code: StatusCode | None = None) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.code = code or verdict(failure).code
 
 
 def framed(message: bytes) -> bytes:
@@ -62,18 +63,18 @@ def metadata_of(fields: Iterable[Field]) -> Metadata:
             continue
         if name.endswith("-bin"):
             # Values of one name may come joined.
-            found.extend((name, _decoded(piece)) for piece in value.split(","))
+            found.extend((name, _decoded(name, piece)) for piece in value.split(","))
         else:
             found.append(field)
     return tuple(found)
 
 
-def _decoded(value: str) -> bytes:
+def _decoded(name: str, value: str) -> bytes:
     value = value.strip().rstrip("=")
     try:
         return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError) as bad:
-        raise Refused(StatusCode.INVALID_ARGUMENT, "a binary value of the metadata is not in base64") from bad
+        raise Refused(InvalidRequest.of(name, "is not in base64")) from bad
 
 
 def header(fields: Sequence[Field], name: str) -> str:
@@ -88,7 +89,7 @@ def timeout_seconds(value: str) -> float:
     """What `grpc-timeout` says; raises `Refused`."""
     digits, unit = value[:-1], _UNITS.get(value[-1:])
     if unit is None or not (digits.isascii() and digits.isdecimal()) or len(value) > _LONGEST_TIMEOUT:
-        raise Refused(StatusCode.INVALID_ARGUMENT, "grpc-timeout is not as gRPC has it")
+        raise Refused(InvalidRequest.of("grpc-timeout", "is not up to eight digits and one of H, M, S, m, u and n"))
     return int(digits) * unit
 
 
@@ -130,9 +131,10 @@ def decompressed(message: bytes, encoding: str, limit: int) -> Iterator[bytes]:
     """
     bits = _WINDOW_BITS.get(encoding)
     if bits is None:
+        # The codes are gRPC's: https://github.com/grpc/grpc/blob/master/doc/compression.md
         raise Refused(
+            InvalidRequest.of("grpc-encoding", f"says how a message is compressed: {ACCEPTED_ENCODINGS}"),
             StatusCode.UNIMPLEMENTED if encoding not in {"", "identity"} else StatusCode.INTERNAL,
-            f"messages are read in these encodings: {ACCEPTED_ENCODINGS}",
         )
     reader = zlib.decompressobj(bits)
     size = 0
@@ -142,15 +144,23 @@ def decompressed(message: bytes, encoding: str, limit: int) -> Iterator[bytes]:
             try:
                 piece = reader.decompress(rest, _STEP_BYTES)
             except zlib.error as bad:
-                raise Refused(StatusCode.INTERNAL, "a message cannot be decompressed") from bad
+                raise _malformed("a message cannot be decompressed") from bad
             size += len(piece)
             if size > limit:
                 raise too_large(limit)
             yield piece
-            rest = reader.unconsumed_tail
+            rest = reader.unconsumed_tail or reader.unused_data
+        if rest:
+            # A second member of gzip's, say. What is read without it may be a message, and not the one that was meant.
+            raise _malformed("a compressed message goes on behind its end")
     if not reader.eof:
-        raise Refused(StatusCode.INTERNAL, "a compressed message is not whole")
+        raise _malformed("a compressed message is not whole")
+
+
+def _malformed(problem: str) -> Refused:
+    return Refused(InvalidRequest(problem, reason="MALFORMED_MESSAGE"))
 
 
 def too_large(limit: int) -> Refused:
-    return Refused(StatusCode.RESOURCE_EXHAUSTED, f"a message is larger than {limit} bytes")
+    problem = f"a message is larger than {limit} bytes"
+    return Refused(LimitReached(problem, reason="MESSAGE_TOO_LARGE", direction="request", limit_bytes=str(limit)))

@@ -11,12 +11,13 @@ import hpack
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
-from tests.unit.http2.peer import HEAD, Peer, data, open_request
+from tests.unit.http2.peer import HEAD, Peer, data, of_kind, open_request
 
 from awsidecar_server.api.grpc_call import Call, UnaryCall
 from awsidecar_server.api.grpc_server import GrpcServer
 from awsidecar_server.api.grpc_stream_call import StreamCall
 from awsidecar_server.api.grpc_wire import Refused
+from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.hpack import encoded
 from awsidecar_server.http2.request import Head, head_of
@@ -115,7 +116,7 @@ async def test_request_that_is_not_whole_or_more_than_one_is_refused() -> None:
         (message(b"hello")[:3], StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"),
         (message(b"hello")[:-1], StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"),
         (message(b"one") + message(b"two"), StatusCode.UNIMPLEMENTED, "NOT_ONE_REQUEST"),
-        (message(b"x" * (LIMIT + 1))[:10], StatusCode.RESOURCE_EXHAUSTED, None),
+        (message(b"x" * (LIMIT + 1))[:10], StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
     ):
         host, stream = FakeHost(), FakeStream()
         call = unary(host, stream)
@@ -282,6 +283,30 @@ async def test_metadata_count_until_the_call_is_over_and_are_not_kept_behind_it(
         assert stream.status == "0"
     call.lost()  # of a stream whose response its peer did not take
     assert (host.budget.held_bytes, host.share.held_bytes, call.invocation_metadata()) == (0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason"),
+    [
+        ([("grpc-timeout", "1 S")], StatusCode.INVALID_ARGUMENT, b"INVALID_REQUEST"),
+        ([("x-why-bin", "!")], StatusCode.INVALID_ARGUMENT, b"INVALID_REQUEST"),
+        ([("x-why", "y" * 5000)], StatusCode.RESOURCE_EXHAUSTED, b"OVERLOADED"),
+        ([("x-why", "y" * 9000)], StatusCode.RESOURCE_EXHAUSTED, b"MESSAGE_TOO_LARGE"),
+    ],
+)
+async def test_request_that_never_becomes_a_call_is_told_why(
+    fields: list[tuple[str, str]], code: StatusCode, reason: bytes
+) -> None:
+    server = GrpcServer(max_message_bytes=LIMIT, max_metadata_bytes=8192, max_streams=10, max_waiting_bytes=LIMIT)
+    server.add_registered_method_handlers("s", {"m": grpc.unary_unary_rpc_method_handler(lambda raw, _: raw)})
+    peer = Peer(acceptor=server, sharing=server.budget)
+    await peer.begin()
+    block = HEAD + encoded("content-type", "application/grpc") + b"".join(encoded(*one) for one in fields)
+    (answer,) = of_kind(await peer.send(open_request(1, block=block)), frames.HEADERS)
+    told: Any = dict(hpack.Decoder().decode(answer.payload))
+    assert told["grpc-status"] == str(code.value[0])
+    assert reason in base64.b64decode(told["grpc-status-details-bin"] + "==")
+    peer.end()
 
 
 async def test_metadata_of_requests_that_never_come_are_refused_before_they_fill_the_memory() -> None:

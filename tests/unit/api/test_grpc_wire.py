@@ -64,6 +64,7 @@ def test_binary_metadata_that_are_no_base64_are_refused() -> None:
     with pytest.raises(wire.Refused) as refused:
         wire.metadata_of([("x-some-bin", "!")])
     assert refused.value.code is StatusCode.INVALID_ARGUMENT
+    assert "field" in refused.value.failure.metadata
 
 
 @pytest.mark.parametrize(
@@ -111,8 +112,11 @@ def test_small_message_that_is_large_when_decompressed_is_refused_without_being_
 @pytest.mark.parametrize(
     ("message", "encoding", "code"),
     [
-        (b"no gzip", "gzip", StatusCode.INTERNAL),
-        (gzip.compress(b"whole", mtime=0)[:-4], "gzip", StatusCode.INTERNAL),
+        (b"no gzip", "gzip", StatusCode.INVALID_ARGUMENT),
+        (gzip.compress(b"whole", mtime=0)[:-4], "gzip", StatusCode.INVALID_ARGUMENT),
+        (gzip.compress(b"one", mtime=0) + gzip.compress(b"two", mtime=0), "gzip", StatusCode.INVALID_ARGUMENT),
+        (gzip.compress(bytes(900), 0, mtime=0).ljust(65_536 * 2), "gzip", StatusCode.INVALID_ARGUMENT),
+        (zlib.compress(b"one") + b"\0", "deflate", StatusCode.INVALID_ARGUMENT),
         (b"", "snappy", StatusCode.UNIMPLEMENTED),
         (b"", "", StatusCode.INTERNAL),
     ],
@@ -121,3 +125,4 @@ def test_what_cannot_be_decompressed_is_refused(message: bytes, encoding: str, c
     with pytest.raises(wire.Refused) as refused:
         list(wire.decompressed(message, encoding, LIMIT))
     assert refused.value.code is code
+    assert refused.value.failure.reason in {"MALFORMED_MESSAGE", "INVALID_REQUEST"}

@@ -50,7 +50,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "metadata": { "operation": "GetItem", "message": "awsidecar.dynamodb.v1.GetItemRequest" } }
     """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 3
-    """The request or the reply is larger than the limit, 32 MiB unless configured. RESOURCE_EXHAUSTED.
+    """The request or the reply is larger than the limit, 32 MiB unless configured, or the metadata than 64 KiB (`direction` is
+    `request`, `reply` or `metadata`). RESOURCE_EXHAUSTED.
 
     Example of an ErrorInfo:
 
@@ -314,7 +315,8 @@ Example of an ErrorInfo:
       "metadata": { "operation": "GetItem", "message": "awsidecar.dynamodb.v1.GetItemRequest" } }
 """
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 3
-"""The request or the reply is larger than the limit, 32 MiB unless configured. RESOURCE_EXHAUSTED.
+"""The request or the reply is larger than the limit, 32 MiB unless configured, or the metadata than 64 KiB (`direction` is
+`request`, `reply` or `metadata`). RESOURCE_EXHAUSTED.
 
 Example of an ErrorInfo:
 
