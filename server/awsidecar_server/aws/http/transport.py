@@ -103,6 +103,7 @@ class HttpTransport:
     async def aclose(self) -> None:
         """Closes all connections; requests in progress fail."""
         self._is_closed = True
+        await self._dialer.aclose()
         await asyncio.gather(*[route.pool.aclose() for route in self._routes.values()])
 
     def _open_route(self, origin: Origin) -> _Route:
