@@ -26,6 +26,8 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
+        # What the transport writes to, down to the socket: more than itself where there is TLS.
+        self._below: tuple[asyncio.Transport, ...] = ()
         self._reader: AnswerReader | None = None
         self._answer: asyncio.Future[HttpAnswer] | None = None
         # When bytes came last, what they may be apart, and when the exchange must be over: on the loop's clock.
@@ -106,7 +108,9 @@ class HttpConnection(asyncio.Protocol):
 
     def upgrade(self, transport: asyncio.Transport) -> None:
         """Goes on over the given transport, which has been put on top of the present one."""
-        self._transport = transport
+        if self._transport is not None:  # else it has been lost in this moment
+            self._below = (*self._below, self._transport)
+            self._transport = transport
 
     def abort(self) -> None:
         """Closes at once, and loses what is not sent yet."""
@@ -128,7 +132,7 @@ class HttpConnection(asyncio.Protocol):
             self._fail(failure)
             return
         if answer is not None:
-            if reader.is_last or self.transport.get_write_buffer_size():  # an answer to half a request
+            if reader.is_last or self._is_writing:  # an answer to half a request
                 self.abort()
             self._answer.set_result(answer)
 
@@ -145,7 +149,7 @@ class HttpConnection(asyncio.Protocol):
         )
         lost.__cause__ = exc
         self._fail(lost)
-        self._transport = None
+        self._transport, self._below = None, ()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -157,6 +161,11 @@ class HttpConnection(asyncio.Protocol):
         self.abort()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(failure)
+
+    @property
+    def _is_writing(self) -> bool:
+        """True when a part of the request has not left us: what TLS has encrypted, it hands down and forgets."""
+        return any(one.get_write_buffer_size() for one in (self.transport, *self._below))
 
     def _due(self) -> float:
         quiet = self._heard + self._read_timeout

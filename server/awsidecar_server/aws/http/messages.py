@@ -181,9 +181,13 @@ class AnswerReader:
     def _framed(self, rest: bytes, length: str | None, coding: str | None) -> HttpAnswer | None:
         """Goes on behind the head as RFC 9112, 6.3 has it."""
         # 1. No body, whatever the headers say.
-        if self._status in (204, 304) or (self._to_connect and self._status < 300):
-            # Behind a proxy's CONNECT comes the tunnel, whatever the proxy says of its own connection.
-            self.is_last = bool(rest) or (self.is_last and not self._to_connect)
+        if self._to_connect and self._status < 300:
+            # Behind it comes the tunnel, whatever the proxy says of its own connection.
+            self.is_last = bool(rest)
+            return self._answer()
+        if self._status in (204, 304):
+            # What the headers announce may come all the same, and would be the beginning of the next answer.
+            self.is_last = self.is_last or bool(rest) or coding is not None or length not in (None, "0")
             return self._answer()
         # 2. Chunks; with a length besides, one of the two would be a lie.
         if coding is not None:

@@ -132,6 +132,15 @@ def test_an_answer_without_body_needs_no_length() -> None:
     assert (answer.body, reader.is_last) == (b"", False)
 
 
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("announced", ["Content-Length: 2", "Transfer-Encoding: chunked", "Content-Length: x"])
+def test_nothing_follows_an_answer_without_body_that_announces_one(status: int, announced: str) -> None:
+    """The body comes late, and would be taken for the beginning of what somebody else asked for."""
+    answer, reader = read(f"HTTP/1.1 {status} Nothing\r\n{announced}\r\n\r\n".encode())
+    assert answer is not None
+    assert (answer.body, reader.is_last) == (b"", True)
+
+
 def test_values_of_the_same_name_are_joined() -> None:
     answer, _ = read(HEAD + b"a: 1\r\nA:\t2 \r\nContent-Length: 0\r\n\r\n")
     assert answer is not None

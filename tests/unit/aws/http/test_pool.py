@@ -72,14 +72,16 @@ async def test_what_comes_unasked_closes_the_connection() -> None:
         assert (await transport.post(peer.url, HEADERS, b"{}")).body == b"{}"
 
 
-async def test_an_early_answer_counts_and_its_connection_does_not() -> None:
+@pytest.mark.parametrize("secure", [False, True])
+async def test_an_early_answer_counts_and_its_connection_does_not(authority: Authority, secure: bool) -> None:
     async def script(session: Session) -> None:
         await session.head()
         await session.send(answer(b"no", status="413 Content Too Large"))
         await done.wait()
 
     done = asyncio.Event()
-    async with serving(script) as peer, transporting() as transport:
+    tls = authority.server if secure else None
+    async with serving(script, tls) as peer, transporting(ca_bundle=authority.bundle) as transport:
         got = await transport.post(peer.url, HEADERS, b"x" * 30_000_000)
         assert (got.status, got.body) == (413, b"no")
         await until(lambda: transport.connections == (0, 0))
@@ -156,7 +158,7 @@ async def test_connection_without_an_open_socket_is_not_silent(plain: socket.soc
     if plain is not None:
         plain.close()
     connection = HttpConnection(asyncio.get_running_loop(), lambda _: None)
-    connection.upgrade(Closing())
+    connection.connection_made(Closing())
     assert not connection.is_silent
 
 
