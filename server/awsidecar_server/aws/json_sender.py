@@ -34,7 +34,6 @@ _USER_AGENT = f"awsidecar/{VERSION}"
 # As much of a name as tells resources apart; an ARN has no more.
 _LONGEST_NAME = 1024
 _MESSAGES = {
-    "connect": "AWS could not be connected to",
     "timeout": "AWS did not answer in time",
     "connection_lost": "the connection was lost before AWS answered",
     "bad_response": "AWS's answer could not be read",
@@ -138,7 +137,7 @@ class JsonSender:
                 )
             except HttpFailure as failed:
                 lost, failure = failed, Failure(failed.stage)
-                error: ErrorMaker = partial(_unreachable, failed.cause)
+                error: ErrorMaker = partial(_unreachable, failed.cause, message=str(failed))
                 progress.failed(failure)
             else:
                 if answer.status == 200 and is_intact(answer.body, answer.headers.get("x-amz-crc32")):
@@ -262,9 +261,10 @@ def _refusal(call: JsonCall, credentials: Credentials | None, answer: HttpAnswer
     return failure, rejected
 
 
-def _unreachable(cause: str, progress: Progress) -> AwsUnreachable | DeadlineSpent:
+def _unreachable(cause: str, progress: Progress, message: str = "") -> AwsUnreachable | DeadlineSpent:
+    """`message` is the transport's, which alone knows what is in the way of a connection: a proxy, TLS, a name."""
     if cause == "deadline":
         return DeadlineSpent()
     return AwsUnreachable(
-        _MESSAGES[cause], cause=cause, attempts=progress.attempts, ambiguous=progress.is_ambiguous
+        _MESSAGES.get(cause, message), cause=cause, attempts=progress.attempts, ambiguous=progress.is_ambiguous
     )

@@ -201,7 +201,11 @@ class TestAnswers:
     async def test_silence_is_named_by_its_cause(self, failure: Any, cause: str) -> None:
         failed = await Harness(failure).unreachable()
         assert failed.metadata["cause"] == cause
-        assert str(failed.__cause__) == str(failure), "the log shows why"
+        assert str(failed.__cause__) == str(failure)
+
+    async def test_caller_is_told_what_is_in_the_way_of_a_connection(self) -> None:
+        failed = await Harness(UNSENT).unreachable()
+        assert str(failed) == str(UNSENT)
 
 
 def test_sender_shows_how_it_sends() -> None:

@@ -67,6 +67,8 @@ class Dialer:
         except Draining as closing:
             raise HttpFailure(Stage.UNSENT, "connect", "the sidecar has closed its connections to AWS") from closing
         except HttpFailure as failure:  # of the CONNECT
+            if failure.stage is Stage.UNSENT:  # it was answered, and says so
+                raise
             raise HttpFailure(Stage.UNSENT, "connect", "the proxy did not answer") from failure
         except TimeoutError as late:
             raise HttpFailure(Stage.UNSENT, "connect", f"{peer} could not be connected to in time") from late

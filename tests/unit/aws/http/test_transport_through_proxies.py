@@ -9,6 +9,7 @@ import pytest
 from tests.unit.aws.http.peers import Authority, Peer, Session, answer, certified, serving
 from tests.unit.aws.http.posting import HEADERS, answer_all, failure_of, transporting, until
 
+from awsidecar_server.aws.http import HttpFailure
 from awsidecar_server.aws.retries import Stage
 
 
@@ -69,3 +70,17 @@ async def test_a_proxy_that_does_not_lead_on_is_not_sent_to(authority: Authority
             assert transport.connections == (0, 0)
             assert "pass" not in repr(transport)
         await until(lambda: proxy.open == 0)
+
+
+async def test_a_proxy_that_refuses_is_told_from_one_that_does_not_answer() -> None:
+    async def script(session: Session) -> None:
+        await session.head()
+        await session.send(said)
+
+    async with serving(script) as proxy, transporting({"HTTPS_PROXY": proxy_url(proxy)}) as transport:
+        said = answer(b"", status="407 Proxy Authentication Required")
+        with pytest.raises(HttpFailure, match=r"^the proxy did not lead on to AWS: HTTP status 407$"):
+            await transport.post("https://aws.test/", HEADERS, b"{}")
+        said = b""
+        with pytest.raises(HttpFailure, match=r"^the proxy did not answer$"):
+            await transport.post("https://aws.test/", HEADERS, b"{}")
