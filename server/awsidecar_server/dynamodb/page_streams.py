@@ -123,8 +123,9 @@ def _positions(request: ScanStreamRequest) -> dict[int, tuple[str, ScanSegmentPo
 
 
 def _part(request: ScanStreamRequest, segment: int, position: ScanSegmentPosition | None) -> ScanRequest:
-    part = ScanRequest(segment=segment, total_segments=request.segments)
-    part.MergeFrom(request.scan)
+    part = ScanRequest()
+    part.CopyFrom(request.scan)  # merging goes by way of bytes, not as deep as AWS may be asked
+    part.segment, part.total_segments = segment, request.segments
     if position is not None:
         for name, value in position.exclusive_start_key.items():
             part.exclusive_start_key[name].CopyFrom(value)

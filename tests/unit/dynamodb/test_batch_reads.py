@@ -83,6 +83,19 @@ async def test_one_item_that_is_asked_for_twice_is_fetched_once_and_answered_twi
     assert aws.sizes == [2]
 
 
+async def test_a_key_that_nests_deeper_than_protobuf_reads_is_for_aws_to_refuse() -> None:
+    request = BatchGetStreamRequest(gets=[get(pk="deep")])
+    value = request.gets[0].key["more"]
+    for _ in range(40):
+        value = value.m.entries["a"]
+
+    async def requests() -> AsyncIterator[Message]:
+        yield request
+
+    outcomes, _ = await told(stream_of(aws_with(1)), requests())
+    assert values(outcomes) == ["not_found"]
+
+
 async def test_a_read_that_comes_while_another_of_its_item_is_under_way_is_fetched_anew() -> None:
     aws = aws_with(1)
     asked, go_on = asyncio.Event(), asyncio.Event()

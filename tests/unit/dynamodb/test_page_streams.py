@@ -231,6 +231,18 @@ async def test_segments_are_read_side_by_side_and_say_which_they_are() -> None:
     assert {(request.segment, request.total_segments) for request in table.requests} == {(n, 4) for n in range(4)}
 
 
+async def test_segments_are_asked_for_with_values_that_nest_deeper_than_protobuf_reads() -> None:
+    scan = ScanRequest(table_name="T")
+    value = scan.expression_attribute_values[":deep"]
+    for _ in range(40):
+        value = value.m.entries["a"]
+    table = plain(1)
+    asked = ScanStreamRequest(segments=1)
+    asked.scan.CopyFrom(scan)
+    await read(PageStreams(table.operations).scan(asked, scoping), ScanStreamResponse)
+    assert table.requests[0].expression_attribute_values == scan.expression_attribute_values
+
+
 async def test_segments_take_turns() -> None:
     table = FakeTable([rows([True] * 30, segment * 100) for segment in range(3)])
     order = [one.segment for one in await scanned(table, segments=3)]

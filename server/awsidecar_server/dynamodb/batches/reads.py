@@ -81,7 +81,8 @@ class Reads:
         if table in self._tables:
             asked.CopyFrom(self._tables[table])
         keys = [entry.message for entry in entries if isinstance(entry.message, Key)]
-        asked.keys.extend(keys)
+        for key in keys:
+            asked.keys.add().CopyFrom(key)  # what `extend` does by way of bytes, not as deep as AWS may be asked
         names = tuple(sorted({name for key in keys for name in key.attributes}))
         # One that is asked for alone is known without its key. So a refusal, which each gets alone, is about what the
         # caller wrote, and not about what was added to it.
