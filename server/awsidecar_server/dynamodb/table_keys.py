@@ -19,8 +19,9 @@ _log = structlog.get_logger()
 
 KeyNames = tuple[str, ...]
 
-# A table keeps its key as long as it lives; another one of the same name may have another.
-_KEPT_SECONDS = 300.0
+# A table keeps its key as long as it lives; another one of the same name may have another, and deleting a table and
+# making another takes AWS some seconds.
+_KEPT_SECONDS = 10.0
 # Who may not know the key, or cannot now, does not ask for each message.
 _FAILURE_KEPT_SECONDS = 5.0
 _MOST_TABLES = 4096
@@ -57,8 +58,11 @@ class TableKeys:
         return await self._flights.join(place, partial(self._learn, place))
 
     def forget(self, table: str, scope: Scope) -> None:
-        """To be called when AWS says that a key is not the table's."""
-        self._known.pop((scope.caller, scope.region, table), None)
+        """To be called when AWS says that a key is not the table's, or that there is no table."""
+        place = scope.caller, scope.region, table
+        names, _ = self._known.get(place, (None, 0.0))
+        if names is not None:  # that there is none is not to be asked for each batch that fails
+            del self._known[place]
 
     async def aclose(self) -> None:
         await self._flights.aclose()

@@ -11,6 +11,7 @@ from tests.unit.dynamodb.fake_batches import (
     SCOPE,
     FakeDynamoDb,
     FakeTiming,
+    attributes,
     delete,
     lost,
     put,
@@ -24,6 +25,7 @@ from awsidecar.dynamodb.v1.batch_streams_pb2 import StreamedWrite
 from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD, BatchStream
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
+from awsidecar_server.dynamodb.key_values import key_of
 from awsidecar_server.dynamodb.table_keys import TableKeys
 from awsidecar_server.errors import InvalidRequest, LimitReached
 
@@ -55,6 +57,23 @@ async def test_several_batches_are_in_flight_at_once() -> None:
     aws = FakeDynamoDb()
     await told(stream_of(aws), requests_of((put(pk=str(number), v=number) for number in range(1000)), 1000))
     assert aws.most_at_once == 8 * 25
+
+
+async def test_a_table_that_was_gone_is_asked_for_its_key_again() -> None:
+    """The writes are of one item by the key that the new table has, and of several by the old one."""
+    aws, timing = FakeDynamoDb(), FakeTiming()
+    means = Means(aws, TableKeys(aws, timing.now))
+
+    async def told_of(*writes: StreamedWrite) -> list[str]:
+        return kinds((await told(BatchStream(Writes(means, SCOPE), SCOPE, timing), requests_of(writes)))[0])
+
+    assert await told_of(put(pk="1", other="x", v=1)) == ["done"]
+    del aws.keys["T"]
+    assert await told_of(put(pk="1", other="x", v=2)) == ["failure"]
+    aws.keys["T"], aws.tables["T"] = ("other",), {}
+    assert await told_of(*(put(pk=str(number), other="x", v=number) for number in range(10))) == ["done"] * 10
+    assert aws.history["T", key_of(attributes(other="x"), ("other",))] == list(map(str, range(10)))
+    assert not aws.counts["duplicates"]
 
 
 async def test_writes_to_one_item_are_done_in_order_one_after_the_other() -> None:

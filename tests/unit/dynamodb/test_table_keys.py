@@ -25,15 +25,15 @@ def session(key: str) -> Scope:
     return Scope(SessionCaller(Credentials(key, "secret", expires_at=moment), moment), SCOPE.region)
 
 
-async def test_a_key_is_asked_for_once_and_again_after_five_minutes() -> None:
+async def test_a_key_is_asked_for_once_and_again_after_ten_seconds() -> None:
     aws, clock = FakeDynamoDb({"T": ("pk", "sk")}), Clock()
     keys = TableKeys(aws, clock)
     assert await keys.of("T", SCOPE) == await keys.of("T", SCOPE) == ("pk", "sk")
     assert aws.counts["DescribeTable"] == 1
-    clock.time = 299
+    clock.time = 9.9
     await keys.of("T", SCOPE)
     assert aws.counts["DescribeTable"] == 1
-    clock.time = 300
+    clock.time = 10
     await keys.of("T", SCOPE)
     assert aws.counts["DescribeTable"] == 2
 
@@ -71,6 +71,16 @@ async def test_a_forgotten_key_is_asked_for_again() -> None:
     keys.forget("T", SCOPE)
     aws.keys["T"] = ("other",)
     assert await keys.of("T", SCOPE) == ("other",)
+
+
+async def test_that_a_key_is_not_known_is_not_forgotten() -> None:
+    """Else a stream of writes to a table that is not there would ask for its key after each batch that fails."""
+    aws, clock = FakeDynamoDb(), Clock()
+    keys = TableKeys(aws, clock)
+    assert await keys.of("none", SCOPE) is None
+    keys.forget("none", SCOPE)
+    assert await keys.of("none", SCOPE) is None
+    assert aws.counts["DescribeTable"] == 1
 
 
 async def test_the_tables_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _TOO_LARGE = 413
 # AWS says of a write that it cannot have been meant for a table with this key.
 _OF_ANOTHER_KEY = ("does not match the schema", "Missing the key", "contains duplicates")
+# There is no table: the next one of its name may have another key.
+_NO_TABLE = "ResourceNotFoundException"
 
 
 class Meaning(Enum):
@@ -48,8 +50,10 @@ def meaning_of(failure: Failure) -> Meaning:
 
 
 def speaks_of_another_key(failure: Failure) -> bool:
-    """Whether the table may have been made anew, with another key."""
-    return isinstance(failure, AwsRejected) and any(part in failure.message for part in _OF_ANOTHER_KEY)
+    """Whether the table may have been made anew, or be so soon, with another key."""
+    if not isinstance(failure, AwsRejected):
+        return False
+    return failure.code == _NO_TABLE or any(part in failure.message for part in _OF_ANOTHER_KEY)
 
 
 def _of_aws(failure: AwsRejected) -> Meaning:
