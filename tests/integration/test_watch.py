@@ -81,6 +81,19 @@ def test_latest_then_checkpoint_then_oldest(client: awsidecar.Client) -> None:
         assert [key for key in resumed if key != "old"] == ["a", "b", "c"][: len(resumed) - ("old" in resumed)]
 
 
+def test_changes_of_another_table_before_the_first_of_the_watched_one_do_not_end_the_watch(
+    client: awsidecar.Client,
+) -> None:
+    with table(client, "quiet") as quiet, table(client, "busy") as busy:
+        watch = client.dynamodb.watch_table(quiet)
+        watch.begin()
+        put(client, busy, "a", "b")
+        put(client, quiet, "first")
+        put(client, busy, "c")
+        put(client, quiet, "second")
+        assert take(watch, 2) == ["first", "second"]
+
+
 def test_disabled_stream_is_given_to_its_end(client: awsidecar.Client) -> None:
     with table(client, "disabled") as name:
         watch = client.dynamodb.watch_table(name)

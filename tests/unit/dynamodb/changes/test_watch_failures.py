@@ -59,6 +59,25 @@ def test_failure_that_passes_is_borne(
     on(streams, scene)
 
 
+@pytest.mark.parametrize("changes", [[], ["a/1"]], ids=["nothing", "something"])
+def test_iterator_that_is_called_trimmed_while_its_records_are_there_is_made_anew(
+    streams: FakeStreams, changes: list[str]
+) -> None:
+    """As DynamoDB Local has it for a shard without records, when another table has some."""
+
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            for _ in changes:
+                streams.write("one", "a", 1)
+            assert await watching.until(len(changes)) == changes
+            streams.fail("GetRecords", partial(rejected, "TrimmedDataAccessException"))
+            streams.write("one", "a", 2)
+            assert await watching.until(len(changes) + 1) == [*changes, "a/2"]
+            assert not streams.failures["GetRecords"]
+
+    on(streams, scene)
+
+
 @pytest.mark.parametrize("operation", ["GetRecords", "DescribeStream"])
 def test_failure_that_lasts_ends_the_watch(streams: FakeStreams, operation: str) -> None:
     async def scene(service: Service) -> None:
