@@ -76,6 +76,8 @@ class WriteProgress:
         self.done = 0
         # Whether time is up, so that nothing more is done.
         self.is_over = False
+        # Whether the batch has ended, so that nothing more is sent.
+        self.is_closed = False
 
     @property
     def is_full(self) -> bool:
@@ -150,6 +152,8 @@ class WriteProgress:
             self._on_failure(failed)
 
     def _named(self, table_name: str | None) -> str:
+        if self.is_closed:
+            raise RuntimeError("the batch has ended: a write after its block would not be sent")
         found = table_name or self._table_name
         if not found:
             raise TypeError("TableName: the batch has none, so each write must have one")

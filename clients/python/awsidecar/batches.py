@@ -77,13 +77,13 @@ class BatchWriter:
         return self._progress.done
 
     def put_item(self, **parameters: Unpack[Put]) -> None:
-        """Adds a put. Raises `BatchFailed` when the stream has ended."""
+        """Adds a put. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
         item, table_name = _only(parameters, "Item", "TableName")
         self._progress.put(item, table_name)
         self._send_if_due()
 
     def delete_item(self, **parameters: Unpack[Delete]) -> None:
-        """Adds a deletion. Raises `BatchFailed` when the stream has ended."""
+        """Adds a deletion. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
         key, table_name = _only(parameters, "Key", "TableName")
         self._progress.delete(key, table_name)
         self._send_if_due()
@@ -133,6 +133,7 @@ class BatchWriter:
                 self._exchange.end()
                 self._progress.check()
         finally:
+            self._progress.is_closed = True
             self._exchange.cancel()
 
 
@@ -151,13 +152,13 @@ class AioBatchWriter:
         return self._progress.done
 
     async def put_item(self, **parameters: Unpack[Put]) -> None:
-        """Adds a put. Raises `BatchFailed` when the stream has ended."""
+        """Adds a put. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
         item, table_name = _only(parameters, "Item", "TableName")
         self._progress.put(item, table_name)
         await self._send_if_due()
 
     async def delete_item(self, **parameters: Unpack[Delete]) -> None:
-        """Adds a deletion. Raises `BatchFailed` when the stream has ended."""
+        """Adds a deletion. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
         key, table_name = _only(parameters, "Key", "TableName")
         self._progress.delete(key, table_name)
         await self._send_if_due()
@@ -207,6 +208,7 @@ class AioBatchWriter:
                 await self._exchange.end()
                 self._progress.check()
         finally:
+            self._progress.is_closed = True
             self._exchange.cancel()
 
 

@@ -296,6 +296,24 @@ def test_an_exception_in_the_block_ends_the_stream_and_is_raised(sidecar: FakeSi
     assert not sidecar.received
 
 
+@pytest.mark.parametrize("write", [("put_item", {"Item": {"id": 1}}), ("delete_item", {"Key": {"id": 1}})])
+async def test_a_write_after_the_block_is_refused_and_not_lost(
+    sidecar: FakeSidecar, write: tuple[str, dict[str, Any]]
+) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    method, parameters = write
+    with awsidecar.connect(sidecar.target) as client:
+        with client.dynamodb.batch_writer("users") as batch:
+            pass
+        with pytest.raises(RuntimeError, match="the batch has ended"):
+            getattr(batch, method)(**parameters)
+    async with aio.connect(sidecar.target) as aio_client:
+        async with aio_client.dynamodb.batch_writer("users") as aio_batch:
+            pass
+        with pytest.raises(RuntimeError, match="the batch has ended"):
+            await getattr(aio_batch, method)(**parameters)
+
+
 @pytest.mark.parametrize(
     ("method", "parameters", "complaint"),
     [
