@@ -55,7 +55,7 @@ class Server:
             max_message_bytes=config.max_message_bytes + _MESSAGE_HEADROOM_BYTES,
             max_metadata_bytes=_METADATA_BYTES,
             max_streams=config.max_in_flight + _REFUSED_STREAMS,
-            # A single message is never too much, though a connection may have no more than half: it has its own limit.
+            # A single message is never too much, though a connection may have less than half: it has its own limit.
             max_waiting_bytes=max(config.max_in_flight_bytes, 4 * config.max_message_bytes),
         )
         # The addresses that are served on, once started.

@@ -68,8 +68,8 @@ class FakeHost:
     def __init__(self, limit_bytes: int = 10 * LIMIT) -> None:
         self.loop = asyncio.get_running_loop()
         self.max_message_bytes = LIMIT
-        # One connection may have half of it.
-        self.budget = Budget(2 * limit_bytes)
+        # One connection may have half of what is not set apart.
+        self.budget = Budget(2 * limit_bytes * 8 // 7)
         self.share = self.budget.share()
         self.finished_calls: list[Call] = []
         self.some_finished = asyncio.Event()
