@@ -132,9 +132,8 @@ class Outbox:
         # Of a response whose body has waited before, that is counted already.
         fresh = 0 if stream.held_bytes else sum(map(len, stream.pending))
         self._pump(stream)
-        if (
-            not stream.is_closed
-        ):  # what is in part on its way is kept whole; details of a failure can be as large as a body
+        if not stream.is_closed:
+            # What is in part on its way is kept whole. Details of a failure can be as large as a body.
             self._holds(stream, fresh + len(trailers))
 
     def reset(self, stream: Stream, code: int) -> None:
