@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, Context, Inexact, InvalidOperation
 
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
 
 Attributes = Mapping[str, AttributeValue]
 # Names and values of attributes, in the order of their names.
 KeyValues = tuple[tuple[str, Hashable], ...]
+
+# Numbers of more digits are none to DynamoDB (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number),
+# and a request may have millions of them, which would keep all callers waiting.
+_NUMBERS = Context(prec=38, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, Inexact])
 
 
 def scalars(attributes: Attributes) -> KeyValues:
@@ -32,8 +36,8 @@ def same_items(attributes: Attributes) -> Hashable:
 def number(text: str) -> str:
     """A number as DynamoDB compares it: `1`, `1.0` and `10E-1` are the same. What is none stays as it is."""
     try:
-        sign, digits, exponent = Decimal(text).as_tuple()
-    except InvalidOperation:
+        sign, digits, exponent = _NUMBERS.create_decimal(text).as_tuple()
+    except (InvalidOperation, Inexact):
         return text
     if not isinstance(exponent, int):  # NaN and infinity, which are no numbers to DynamoDB
         return text
