@@ -50,7 +50,8 @@ def _pages(operation: DocumentPages, gate: Gate) -> StreamHandler:
     async def handle(request: Request) -> Streamed:
         async def scoping() -> Scope:
             # A session that is closed, or has ended, while its stream goes on, gets no further page.
-            return Scope(await gate.identify(request.metadata), request.region, request.deadline)
+            caller = await gate.identify(request.metadata)
+            return Scope(caller, request.region, request.deadline, request.progress)
 
         tier = (await scoping()).caller.tier.value
         return Streamed(operation.pages(request.message, scoping, request.size), tier)

@@ -29,7 +29,8 @@ def _handler(stream: Callable[[Any, Scoping], Responses], gate: Gate) -> StreamH
     async def handle(request: Request) -> Streamed:
         async def scoping() -> Scope:
             # A session that is closed, or has ended, while its stream goes on, gets no further page.
-            return Scope(await gate.identify(request.metadata), request.region, request.deadline)
+            caller = await gate.identify(request.metadata)
+            return Scope(caller, request.region, request.deadline, request.progress)
 
         scope = await scoping()
         return Streamed(stream(request.message, scoping), scope.caller.tier.value)

@@ -120,7 +120,10 @@ async def test_stream_ends_with_its_deadline(sidecar: Sidecar, aws: StubAws) -> 
     assert number_of(await call.read()) == 1
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call.read()
-    assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    refusal = read_refusal(failed.value)
+    assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Of the page that was on its way; the one before has come.
+    assert refusal.metadata["attempts"] == "1"
 
 
 async def test_stream_that_outlasts_a_drain_ends_as_unavailable(aws: StubAws) -> None:
