@@ -204,8 +204,7 @@ class Connection(asyncio.Protocol):
         """
         if self._is_over or self._transport is None:
             return
-        self._outbox.flush()
-        self._outbox.disconnected()
+        self._outbox.finish()
         self._is_leaving, self._rest = True, b""
         try:
             self._transport.write_eof()

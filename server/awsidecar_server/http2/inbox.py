@@ -127,7 +127,6 @@ class Inbox:
     def _lose(self, stream_id: int) -> None:
         stream = self.streams.pop(stream_id, None)
         if stream is None:
-            self._late_resets.came(stream_id)
             return
         stream.remote_ended = True
         self._outbox.forget(stream)
@@ -266,7 +265,10 @@ class Inbox:
         stream = self.streams.get(stream_id)
         if stream is not None:
             self._calm.reset(is_rapid=stream.turn == self.turn)
-        self._lose(stream_id)
+            self._lose(stream_id)
+        elif int.from_bytes(payload, "big") != frames.NO_ERROR:
+            # Some clients close each stream so when they have read its response to the end.
+            self._late_resets.came(stream_id)
 
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

@@ -11,7 +11,7 @@ _MOST = 256
 
 
 class LateResets:
-    """A peer that has read a response to its end resets nothing any more, so a reset says that it has not.
+    """A peer that has read a response to its end gives nothing up any more, so a reset says that it has not.
 
     The state is the latest streams with a response that is out, and for whom it matters whether it was taken.
     """
@@ -27,7 +27,7 @@ class LateResets:
                 del self._untaken[next(iter(self._untaken))]
 
     def came(self, stream_id: int) -> None:
-        """The peer has reset a stream that has ended."""
+        """The peer has given up a stream that has ended."""
         untaken = self._untaken.pop(stream_id, None)
         if untaken is not None:
             untaken()

@@ -66,6 +66,12 @@ class Outbox:
         self._gathered_bytes = 0
         self._transport.write(raw)
 
+    def finish(self) -> None:
+        """Hands all to the socket, whether there is room or not, and sends nothing more."""
+        self._is_paused = False
+        self.flush()
+        self.disconnected()
+
     def pause(self) -> None:
         self._is_paused = True
 
@@ -139,9 +145,9 @@ class Outbox:
     def reset(self, stream: Stream, code: int) -> None:
         if not stream.is_closed:
             self.send(frames.rst_stream(stream.id, code))
-            stream.remote_ended = True
             stream.not_taken()
-            self._close(stream)
+            self.forget(stream)
+            self._ended(stream)
 
     def _holds(self, stream: Stream, size: int) -> bool:
         """Counts what may have to wait. A peer that lets too much of it wait loses the response that is one too many."""

@@ -213,6 +213,15 @@ class TestGoingAway:
         peer.connection.eof_received()
         assert peer.transport.is_closed
 
+    async def test_peer_that_is_slow_to_read_hears_which_request_was_the_last(self, peer: Peer) -> None:
+        await peer.begin()
+        peer.connection.pause_writing()
+        peer.connection.go_away(60)
+        peer.connection.refuse_more()
+        assert peer.transport.is_half_closed
+        goaways = of_kind(await peer.received(), frames.GOAWAY)
+        assert [int.from_bytes(one.payload[:4], "big") for one in goaways] == [frames.LARGEST_WINDOW, 0]
+
     async def test_peer_that_is_sending_gets_the_last_answer(self) -> None:
         loop = asyncio.get_running_loop()
         peer = Peer()
@@ -509,6 +518,17 @@ class TestBudget:
         assert (refused.stream_id, refused.number) == (3, frames.ENHANCE_YOUR_CALM)
         assert body_of(await peer.send(frames.window_update(1, 100)), 1) == b"x" * 60
         assert peer.budget.held_bytes == 0
+        peer.end()
+
+    async def test_rest_of_a_request_whose_response_is_given_up_harms_no_other(self) -> None:
+        peer = Peer(waiting_bytes=200)
+        await peer.begin(_4=0)
+        await peer.send(open_request(1, ends=True), open_request(3))
+        for request in peer.requests:
+            request.stream.respond(OK, b"x" * 60, TRAILERS)
+        assert of_kind(await peer.received(), frames.RST_STREAM)
+        assert not await peer.send(*[data(3, b"on its way")] * 3000)
+        assert body_of(await peer.send(frames.window_update(1, 100)), 1) == b"x" * 60
         peer.end()
 
     @pytest.mark.parametrize("end", ["reset", "lost"])

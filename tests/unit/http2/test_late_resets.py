@@ -42,6 +42,14 @@ async def test_response_that_is_taken_is_nothing_to_hear_of(peer: Peer, untaken:
     assert untaken == []
 
 
+async def test_reset_without_an_error_is_a_peer_that_has_read_all(peer: Peer, untaken: list[int]) -> None:
+    stream = await requested(peer, untaken)
+    stream.respond(OK, b"answer", TRAILERS)
+    await peer.send(frames.rst_stream(1, frames.NO_ERROR))
+    peer.end()
+    assert untaken == []
+
+
 async def test_reset_that_crosses_the_response_says_that_it_was_not_taken(peer: Peer, untaken: list[int]) -> None:
     stream = await requested(peer, untaken)
     stream.respond(OK, b"answer", TRAILERS)
