@@ -8,7 +8,14 @@ from typing import Any
 import grpc
 import pytest
 from tests.integration.stub.process import launched
-from tests.integration.stub.sidecar import LARGE, Sidecar, connected, read_refusal, settings_for
+from tests.integration.stub.sidecar import (
+    LARGE,
+    Sidecar,
+    connected,
+    read_refusal,
+    refusal_at_deadline,
+    settings_for,
+)
 from tests.integration.stub_aws import Answer, Recorded, StubAws, held, refused
 
 from awsidecar.credentials.v1.credentials_pb2 import CloseSessionRequest
@@ -115,12 +122,13 @@ async def test_credentials_that_aws_calls_expired_end_the_stream_after_its_last_
 
 
 async def test_stream_ends_with_its_deadline(sidecar: Sidecar, aws: StubAws) -> None:
-    aws.on("Query", page(1), held())
-    call = sidecar.dynamodb.QueryStream(QUERY, timeout=2)
-    assert number_of(await call.read()) == 1
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
+    async def read() -> None:
+        aws.on("Query", page(1), held())
+        call = sidecar.dynamodb.QueryStream(QUERY, timeout=2)
+        assert number_of(await call.read()) == 1
         await call.read()
-    refusal = read_refusal(failed.value)
+
+    refusal = await refusal_at_deadline(read)
     assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
     # Of the page that was on its way; the one before has come.
     assert refusal.metadata["attempts"] == "1"
