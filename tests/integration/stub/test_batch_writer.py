@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import grpc
 import pytest
@@ -16,33 +17,44 @@ from tests.integration.stub_aws import Answer, StubAws
 
 import awsidecar
 from awsidecar import aio, errors
+from awsidecar.batches import AioBatchWriter, BatchWriter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DESCRIBED = Answer({"Table": {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}})
 WRITES = 20_000
-# Batches that AWS has got when the sidecar goes.
+# Batches that AWS has got when the sidecar goes, at least; and writes that the caller knows to be done by then.
 BATCHES = 20
+TOLD = BATCHES * 25 // 2
 
 
-def write_with_threads(target: str, failed: list[awsidecar.FailedWrite]) -> int:
-    """Returns how many writes are done; the others are in the list."""
+@dataclass
+class Course:
+    """What the caller has been told so far."""
+
+    failed: list[awsidecar.FailedWrite] = field(default_factory=list)
+    batch: BatchWriter | AioBatchWriter | None = None
+
+    @property
+    def done(self) -> int:
+        return 0 if self.batch is None else self.batch.done
+
+
+def write_with_threads(target: str, course: Course) -> None:
     with awsidecar.connect(target) as client:
-        batch = client.dynamodb.batch_writer("T", on_failure=failed.append)
+        batch = course.batch = client.dynamodb.batch_writer("T", on_failure=course.failed.append)
         with suppress(errors.BatchFailed), batch:
             for number in range(WRITES):
                 batch.put_item(Item={"id": str(number)})
-    return batch.done
 
 
-async def write_with_asyncio(target: str, failed: list[awsidecar.FailedWrite]) -> int:
+async def write_with_asyncio(target: str, course: Course) -> None:
     async with aio.connect(target) as client:
-        batch = client.dynamodb.batch_writer("T", on_failure=failed.append)
+        batch = course.batch = client.dynamodb.batch_writer("T", on_failure=course.failed.append)
         with suppress(errors.BatchFailed):
             async with batch:
                 for number in range(WRITES):
                     await batch.put_item(Item={"id": str(number)})
-    return batch.done
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -58,17 +70,20 @@ async def process(aws: StubAws) -> AsyncIterator[SidecarProcess]:
 async def test_each_write_is_known_to_be_done_or_not_or_to_be_open(
     aws: StubAws, process: SidecarProcess, number: signal.Signals, way: str
 ) -> None:
+    course, gone = Course(), asyncio.Event()
+
     def answer(_: object) -> Answer:
-        if aws.count("BatchWriteItem") == BATCHES:
+        if aws.count("BatchWriteItem") >= BATCHES and course.done >= TOLD and not gone.is_set():
+            gone.set()
             process.signal(number)
         return Answer()
 
     aws.on("BatchWriteItem", answer)
-    failed: list[awsidecar.FailedWrite] = []
     if way == "threads":
-        done = await asyncio.to_thread(write_with_threads, process.target, failed)
+        await asyncio.to_thread(write_with_threads, process.target, course)
     else:
-        done = await write_with_asyncio(process.target, failed)
+        await write_with_asyncio(process.target, course)
+    done, failed = course.done, course.failed
     seen = {
         int(write["PutRequest"]["Item"]["id"]["S"])
         for request in aws.requests
@@ -77,7 +92,7 @@ async def test_each_write_is_known_to_be_done_or_not_or_to_be_open(
     }
     indexes = {one.index for one in failed}
     assert len(indexes) == len(failed)
-    assert done >= BATCHES * 25 // 2
+    assert done >= TOLD
     assert set(range(done + len(failed))) - indexes <= seen
     assert not {one.index for one in failed if not one.ambiguous} & seen
     assert {one.error.code for one in failed if one.error is not None} == {grpc.StatusCode.UNAVAILABLE}
