@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.http2.peer import OK, TRAILERS, Peer, body_of, of_kind, open_request
+from tests.unit.http2.peer import OK, TRAILERS, Peer, body_of, data, of_kind, open_request
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget, Share
@@ -107,3 +108,41 @@ async def test_response_that_is_in_part_on_its_way_counts_as_a_whole() -> None:
     await peer.send(frames.window_update(1, 1))
     assert peer.budget.held_bytes == 0
     peer.end()
+
+
+async def test_response_one_too_many_for_a_peer_that_takes_none_is_given_up() -> None:
+    peer = Peer(waiting_bytes=200)
+    await peer.begin(_4=0)
+    await peer.send(open_request(1, ends=True), open_request(3, ends=True))
+    for request in peer.requests:
+        request.stream.respond(OK, b"x" * 60, TRAILERS)
+    (refused,) = of_kind(await peer.received(), frames.RST_STREAM)
+    assert (refused.stream_id, refused.number) == (3, frames.ENHANCE_YOUR_CALM)
+    assert body_of(await peer.send(frames.window_update(1, 100)), 1) == b"x" * 60
+    assert peer.budget.held_bytes == 0
+    peer.end()
+
+
+async def test_rest_of_a_request_whose_response_is_given_up_harms_no_other() -> None:
+    peer = Peer(waiting_bytes=200)
+    await peer.begin(_4=0)
+    await peer.send(open_request(1, ends=True), open_request(3))
+    for request in peer.requests:
+        request.stream.respond(OK, b"x" * 60, TRAILERS)
+    assert of_kind(await peer.received(), frames.RST_STREAM)
+    assert not await peer.send(*[data(3, b"on its way")] * 3000)
+    assert body_of(await peer.send(frames.window_update(1, 100)), 1) == b"x" * 60
+    peer.end()
+
+
+@pytest.mark.parametrize("end", ["reset", "lost"])
+async def test_what_waited_is_given_back_when_nobody_wants_it(end: str) -> None:
+    peer = Peer(waiting_bytes=200)
+    await peer.begin(_4=0)
+    await peer.send(open_request(1, ends=True))
+    peer.requests[0].stream.respond(OK, b"x" * 60, TRAILERS)
+    assert peer.budget.held_bytes == 60 + len(TRAILERS)
+    if end == "reset":
+        await peer.send(frames.rst_stream(1, frames.CANCEL))
+    peer.end()
+    assert peer.budget.held_bytes == 0

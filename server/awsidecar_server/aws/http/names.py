@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ class Names:
         self._look_up = look_up
         self._flights: Flights[Place, Addresses] = Flights()
         self._room = asyncio.Semaphore(_MOST_LOOKUPS)
+        self._wanted: Counter[Place] = Counter()
 
     def __repr__(self) -> str:
         return f"<Names {len(self._flights)} being looked up>"
@@ -62,11 +64,16 @@ class Names:
         await self._flights.aclose()
 
     async def _found(self, place: Place) -> Addresses:
-        work = partial(self._look_up, place)
-        if not self._flights.is_under_way(place):
-            await self._room.acquire()
-            if self._flights.is_under_way(place) or self._flights.is_closed:
-                self._room.release()
-            else:
-                self._flights.start(place, work).add_done_callback(lambda _: self._room.release())
-        return await self._flights.join(place, work)
+        self._wanted[place] += 1
+        try:
+            return await self._flights.join(place, partial(self._in_turn, place))
+        finally:
+            self._wanted[place] -= 1
+            if not self._wanted[place]:
+                del self._wanted[place]
+
+    async def _in_turn(self, place: Place) -> Addresses:
+        async with self._room:
+            if place not in self._wanted:  # all who waited have given up before it was its turn
+                return []
+            return await self._look_up(place)

@@ -120,6 +120,24 @@ async def test_no_more_names_are_looked_up_at_a_time_than_there_are_threads() ->
             await given_up(one)
 
 
+async def test_a_name_that_many_wait_for_behind_names_without_answer_is_looked_up_once() -> None:
+    async with naming() as (names, server):
+        dead = [asking(names, f"dead-{number}") for number in range(MOST - 1)]
+        busy = asking(names, "busy")
+        await until(lambda: len(server.asked) == MOST)
+        waiting = [asking(names, "aws") for _ in range(40)]
+        await asyncio.sleep(0)
+        await given_up(waiting[0])  # its turn in the queue is that of the others
+        server.say("busy")
+        await until(lambda: server.asked[MOST:] == ["aws"])
+        server.say("aws")
+        async with asyncio.timeout(5):
+            assert all(await asyncio.gather(busy, *waiting[1:]))
+        assert server.asked[MOST:] == ["aws"]
+        for one in dead:
+            await given_up(one)
+
+
 async def test_nothing_is_looked_up_once_it_is_closed() -> None:
     async with naming() as (names, server):
         waiting = [asking(names, f"aws-{number}") for number in range(3 * MOST)]

@@ -1,0 +1,108 @@
+"""How a connection ends: what is taken, refused, waited for and told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from tests.unit.http2.peer import OK, TRAILERS, Peer, data, of_kind, open_request
+
+from awsidecar_server.http2 import frames
+
+
+async def test_requests_on_their_way_are_taken_and_later_ones_refused(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.connection.go_away(60)
+    first, ping = await peer.received()
+    assert (first.kind, ping.kind) == (frames.GOAWAY, frames.PING)
+    await peer.send(open_request(3, ends=True))
+    (last,) = await peer.send(frames.ping(ping.payload, frames.ACK))
+    assert int.from_bytes(last.payload[:4], "big") == 3
+    (refused,) = await peer.send(open_request(5, ends=True))
+    assert (refused.kind, refused.number) == (frames.RST_STREAM, frames.REFUSED_STREAM)
+    for request in peer.requests:
+        assert not peer.transport.is_half_closed
+        request.stream.respond(OK, b"", TRAILERS)
+    assert peer.transport.is_half_closed
+
+
+async def test_connection_without_requests_ends_with_the_peers_side(peer: Peer) -> None:
+    await peer.begin()
+    peer.connection.go_away(60)
+    (_, ping) = await peer.received()
+    await peer.send(frames.ping(ping.payload, frames.ACK))
+    assert peer.transport.is_half_closed
+    assert not peer.transport.is_closed
+    assert not await peer.send(frames.ping(bytes(8)), open_request(1, ends=True))
+    assert not peer.requests
+    peer.connection.eof_received()
+    assert peer.transport.is_closed
+
+
+async def test_peer_that_is_slow_to_read_hears_which_request_was_the_last(peer: Peer) -> None:
+    await peer.begin()
+    peer.connection.pause_writing()
+    peer.connection.go_away(60)
+    peer.connection.refuse_more()
+    assert peer.transport.is_half_closed
+    goaways = of_kind(await peer.received(), frames.GOAWAY)
+    assert [int.from_bytes(one.payload[:4], "big") for one in goaways] == [frames.LARGEST_WINDOW, 0]
+
+
+async def test_peer_that_is_sending_gets_the_last_answer() -> None:
+    loop = asyncio.get_running_loop()
+    peer = Peer()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+    with client:
+        accepted.setblocking(False)
+        await loop.connect_accepted_socket(lambda: peer.connection, accepted)
+        client.sendall(frames.PREFACE + frames.settings({}) + open_request(1))
+        await peer.moved.wait()
+        peer.moved.clear()
+        peer.connection.go_away(60)
+        peer.connection.refuse_more()
+        client.sendall(data(1, b"more"))  # which is there, and has not been read
+        peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+        await asyncio.sleep(0)
+        client.setblocking(False)
+        raw = bytearray()
+        while piece := await loop.sock_recv(client, 65536):
+            raw += piece
+        assert b"answer" in raw
+        client.sendall(data(1, b"and more"))
+        client.shutdown(socket.SHUT_WR)
+        await peer.moved.wait()
+        assert peer.is_gone
+
+
+async def test_connection_whose_last_request_is_given_up_is_closed(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.connection.go_away(60)
+    (_, ping) = await peer.received()
+    await peer.send(frames.ping(ping.payload, frames.ACK))
+    assert not peer.transport.is_half_closed
+    await peer.send(frames.rst_stream(1, frames.CANCEL))
+    assert peer.transport.is_half_closed
+
+
+@pytest.mark.parametrize("end", ["taken", "given up", "lost"])
+async def test_responses_that_are_made_are_waited_for(peer: Peer, end: str) -> None:
+    await peer.begin(_4=0)
+    await peer.send(open_request(1, ends=True), open_request(3, ends=True))
+    peer.requests[0].stream.respond(OK, b"answer", TRAILERS)  # the other one is at work
+    peer.connection.go_away(60)
+    waiting = asyncio.ensure_future(peer.connection.answered())
+    await peer.received()
+    assert not waiting.done()
+    if end == "taken":
+        await peer.send(frames.window_update(1, 100))
+    elif end == "given up":
+        await peer.send(frames.rst_stream(1, frames.CANCEL))
+    else:
+        peer.end()
+    await waiting
