@@ -19,7 +19,8 @@ from awsidecar import aio, errors
 _WRITES = ["PutItem", "UpdateItem", "TransactWriteItems", "ExecuteTransaction"]
 _OFTEN = Faults(throttled=0.05, failed_before=0.1, failed_after=0.1, cut_after=0.1)
 _AT_ONCE = 40
-# Of repeats after failures: two thirds of what the quota of a table pays for, so that none is left undone for its want.
+# Of repeats after failures, which `_OFTEN` leaves well below: two thirds of what the quota of a table pays for, so that none
+# is left undone for its want.
 _MOST_REPEATS = 24
 
 own_lane_only = pytest.mark.skipif(LANE == "sdk", reason="the SDK repeats writes that may have been carried out")
@@ -29,7 +30,7 @@ own_lane_only = pytest.mark.skipif(LANE == "sdk", reason="the SDK repeats writes
 async def struck(backend: Backend, seed: int) -> AsyncIterator[tuple[aio.Client, FaultProxy, str]]:
     """A client of a sidecar behind faults, these faults, and a table."""
     async with proxied(backend.endpoint, _OFTEN, seed=seed, operations=_WRITES) as proxy:
-        environment = {**backend.settings, "AWS_ENDPOINT_URL": proxy.url, "AWSIDECAR_AWS_MAX_ATTEMPTS": "10"}
+        environment = {**backend.settings, "AWS_ENDPOINT_URL": proxy.url}
         running = await asyncio.to_thread(start_sidecar, [], environment)
         try:
             async with aio.connect(running.target, timeout=60) as client:

@@ -1,4 +1,4 @@
-"""Streams of pages on real backends: what it answers page by page, and what resumes where it stopped."""
+"""Streams of pages on the emulators: what they answer page by page, and what resumes where it stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain documents on real backends: what it stores of them, and what comes back."""
+"""Plain documents on the emulators: what they store of them, and what comes back."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _HEAD = [
 
 
 async def opened_and_given_up(target: str) -> str:
-    """Opens a session, and gives the call up when its answer is on the way; returns the handle that it brought."""
+    """Opens a session, and gives the call up when its answer is there; returns the handle that it brought."""
     given = credentials_pb2.AwsCredentials(access_key_id="AKIAGIVENUP", secret_access_key="a-secret")
     message = credentials_pb2.OpenSessionRequest(aws_credentials=given).SerializeToString()
     body = b"\0" + len(message).to_bytes(4, "big") + message
@@ -35,18 +35,25 @@ async def opened_and_given_up(target: str) -> str:
         )
         answer = b""
         while True:
-            head = await reader.readexactly(frames.HEADER_BYTES)
-            kind, flags, stream_id = head[3], head[4], int.from_bytes(head[5:], "big")
-            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+            kind, flags, stream_id, payload = await _frame(reader)
             if kind == frames.DATA:
                 answer += payload
             if stream_id and flags & frames.END_STREAM:
                 break
         # Behind the PING's answer, the reset has taken effect.
         writer.write(frames.rst_stream(1, frames.CANCEL) + frames.ping(bytes(8)))
-        while (await reader.readexactly(frames.HEADER_BYTES))[3] != frames.PING:
+        while (await _frame(reader))[0] != frames.PING:
             pass
-        return credentials_pb2.OpenSessionResponse.FromString(answer[5:]).session
+        handle = credentials_pb2.OpenSessionResponse.FromString(answer[5:]).session
+        assert handle
+        return handle
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def _frame(reader: asyncio.StreamReader) -> tuple[int, int, int, bytes]:
+    """The next frame: its kind, its flags, its stream and its payload."""
+    head = await reader.readexactly(frames.HEADER_BYTES)
+    payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+    return head[3], head[4], int.from_bytes(head[5:], "big"), payload

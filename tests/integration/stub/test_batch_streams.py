@@ -22,7 +22,7 @@ from awsidecar.dynamodb.v1.batch_pb2 import PutRequest
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DESCRIBED = Answer({"Table": {"KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}]}})
-# Of which the sidecar keeps a tenth for its report.
+# Of which the sidecar keeps a tenth for its report, and a busy machine needs most before it.
 SECONDS = 5.0
 
 

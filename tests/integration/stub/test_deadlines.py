@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.integration.stub.conftest import Start
-from tests.integration.stub.sidecar import Sidecar, refusal_at_deadline
+from tests.integration.stub.sidecar import CUT_AFTER_SECONDS, Sidecar, refusal_at_deadline
 from tests.integration.stub_aws import StubAws, held, refused
 
 from awsidecar.dynamodb.v1 import items_pb2
@@ -23,7 +23,7 @@ GET = items_pb2.GetItemRequest(table_name="users", key={"id": AttributeValue(s="
 async def test_deadline_ends_the_call_and_its_request_to_aws(sidecar: Sidecar, aws: StubAws) -> None:
     aws.on("GetItem", held())
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await sidecar.dynamodb.GetItem(GET, timeout=1)
+        await sidecar.dynamodb.GetItem(GET, timeout=CUT_AFTER_SECONDS)
     assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await aws.until(lambda: aws.abandoned == 1)
     assert aws.in_progress == 0
@@ -33,6 +33,7 @@ async def test_retries_end_with_the_deadline(aws: StubAws, start: Start) -> None
     aws.on("GetItem", refused("InternalServerError", "sorry", 500))
     async with start(AWSIDECAR_AWS_MAX_ATTEMPTS="10") as sidecar:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
+            # Enough for a first attempt on a busy machine.
             await sidecar.dynamodb.GetItem(GET, timeout=0.5)
         # AWS's own error, when the next pause would outlast the deadline; or the deadline, when it cuts a pause short.
         assert failed.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -83,6 +84,6 @@ async def test_caller_is_told_what_was_on_its_way_when_the_deadline_passed(
     operation = type(request_).__name__.removesuffix("Request")
     ask = getattr(sidecar.dynamodb, operation)
     aws.on(operation, held())
-    refusal = await refusal_at_deadline(lambda: ask(request_, timeout=1))
+    refusal = await refusal_at_deadline(lambda: ask(request_, timeout=CUT_AFTER_SECONDS))
     assert refusal.reason == "DEADLINE_SPENT"
     assert refusal.metadata == {"operation": operation, "attempts": "1", **told}

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from tests.integration.stub.process import launched
 from tests.integration.stub.sidecar import (
+    CUT_AFTER_SECONDS,
     LARGE,
     Sidecar,
     connected,
@@ -124,7 +125,7 @@ async def test_credentials_that_aws_calls_expired_end_the_stream_after_its_last_
 async def test_stream_ends_with_its_deadline(sidecar: Sidecar, aws: StubAws) -> None:
     async def read() -> None:
         aws.on("Query", page(1), held())
-        call = sidecar.dynamodb.QueryStream(QUERY, timeout=2)
+        call = sidecar.dynamodb.QueryStream(QUERY, timeout=CUT_AFTER_SECONDS)
         assert number_of(await call.read()) == 1
         await call.read()
 

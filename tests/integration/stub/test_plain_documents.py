@@ -9,7 +9,15 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2
-from tests.integration.stub.sidecar import LANE, POD_KEY, Client, Sidecar, refusal_at_deadline, refusal_of
+from tests.integration.stub.sidecar import (
+    CUT_AFTER_SECONDS,
+    LANE,
+    POD_KEY,
+    Client,
+    Sidecar,
+    refusal_at_deadline,
+    refusal_of,
+)
 from tests.integration.stub_aws import Answer, StubAws, held, refused
 from tests.unit.bridge.nests import lists, maps, mixed
 
@@ -141,7 +149,7 @@ async def test_write_whose_answer_cannot_be_read_may_have_happened(sidecar: Side
 async def test_write_that_its_deadline_has_cut_may_have_happened(sidecar: Sidecar, aws: StubAws) -> None:
     aws.on("PutItem", held())
     request = PutRequest(table_name="users", item=struct({"id": "ann"}))
-    refusal = await refusal_at_deadline(lambda: documents(sidecar).Put(request, timeout=1))
+    refusal = await refusal_at_deadline(lambda: documents(sidecar).Put(request, timeout=CUT_AFTER_SECONDS))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_SPENT")
     assert (refusal.metadata["attempts"], refusal.metadata["ambiguous"]) == ("1", "true")
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.integration.stub.conftest import Start
-from tests.integration.stub.sidecar import POD_KEY, Sidecar, read_refusal
+from tests.integration.stub.sidecar import CUT_AFTER_SECONDS, POD_KEY, Sidecar, read_refusal
 from tests.integration.stub_aws import Answer, StubAws, refused
 
 from awsidecar.credentials.v1 import credentials_pb2
@@ -64,7 +64,7 @@ async def test_failed_export_says_why(sidecar: Sidecar, aws: StubAws) -> None:
 
 async def test_wait_ends_with_the_deadline_of_its_caller(sidecar: Sidecar, aws: StubAws) -> None:
     aws.on("DescribeTable", table("CREATING"))
-    found, failure = await until_failure(sidecar.dynamodb.WaitForTable(FOR_TABLE, timeout=1.5))
+    found, failure = await until_failure(sidecar.dynamodb.WaitForTable(FOR_TABLE, timeout=CUT_AFTER_SECONDS))
     assert [one.status for one in found] == ["CREATING"]
     assert failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 

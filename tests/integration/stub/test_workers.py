@@ -206,7 +206,7 @@ async def test_stuck_worker_makes_openings_fail_until_it_goes_on(sidecar: Sideca
         assert await samples(sidecar, "awsidecar_sessions_open") == open_before
 
 
-async def test_stuck_worker_is_told_of_within_a_second(sidecar: SidecarProcess) -> None:
+async def test_stuck_worker_is_told_of_before_a_probe_is_given_up(sidecar: SidecarProcess) -> None:
     counted = await samples(sidecar, "awsidecar_rpc_total")
     os.kill(pids(sidecar)[1], signal.SIGSTOP)
     try:

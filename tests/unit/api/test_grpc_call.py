@@ -32,7 +32,8 @@ def reason_in(details: str | None) -> str | None:
         return None
     status, info = status_pb2.Status.FromString(base64.b64decode(details + "==")), error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
-    assert (info.domain, info.metadata["operation"] in {"echo", "join"}) == ("awsidecar", True)
+    assert info.domain == "awsidecar"
+    assert info.metadata["operation"] in {"echo", "join"}
     return str(info.reason)
 
 

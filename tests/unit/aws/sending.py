@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.aws.fakes import credentials
-from tests.unit.aws.transport import (
-    FakeTransport,
-    Posted,
-    Step,
-    answer,
-    refusal,
-)
+from tests.unit.aws.transport import FakeTransport, Posted, Step, answer, refusal
 
 from awsidecar_server.aws.json_calls import JsonCall, JsonReply
 from awsidecar_server.aws.json_sender import JsonSender
@@ -26,25 +20,12 @@ from awsidecar_server.identity.credentials import Credentials
 from awsidecar_server.ops.telemetry import Telemetry
 
 ANN = credentials("ANN")
-
-
 REGION = "eu-central-1"
-
-
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
-
-
 HOUR = 3600.0
-
-
 OK = answer({"Item": {"id": {"S": "ann"}}})
-
-
 BUSY = refusal("InternalServerError", status=500)
-
-
 THROTTLED = refusal("ProvisionedThroughputExceededException")
-
 
 # Writes that a second execution leaves as the first did, and some that it does not.
 REPEATABLE: dict[str, dict[str, Any]] = {
@@ -54,8 +35,6 @@ REPEATABLE: dict[str, dict[str, Any]] = {
     "BatchWriteItem": {"RequestItems": {"films": []}},
     "TransactWriteItems": {"TransactItems": [], "ClientRequestToken": "token"},
 }
-
-
 ONCE: dict[str, dict[str, Any]] = {
     "PutItem": {"TableName": "films", "ConditionExpression": "attribute_not_exists(id)"},
     "DeleteItem": {"TableName": "films", "ReturnValues": "ALL_OLD"},

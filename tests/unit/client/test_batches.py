@@ -29,7 +29,10 @@ Exchange = Callable[[Iterator[Any]], Iterator[Message | Refused]]
 
 
 def writes_done(failures: dict[int, Failure | None] | None = None, most: int | None = None) -> Exchange:
-    """Tells of each write that it is done, but for some, of which None was left by a drain; after so many, that time is up."""
+    """Tells of each write that it is done, but for some; after so many, that time is up.
+
+    None in `failures` is what a drain has left.
+    """
 
     def serve(requests: Iterator[Any]) -> Iterator[Message | Refused]:
         index = 0
@@ -242,6 +245,20 @@ def test_failures_are_counted_and_the_first_are_kept(sidecar: FakeSidecar, way: 
     assert [one.index for one in heard] == list(range(1, 6000))
     assert [one.index for one in caught.value.failures] == list(range(1, 4001))
     assert (caught.value.failed, caught.value.done, caught.value.ambiguous) == (5999, 1, False)
+
+
+def test_what_the_listener_raises_ends_the_batch(sidecar: FakeSidecar, way: str) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done({7: THROTTLED, 8: THROTTLED})
+    heard: list[int] = []
+
+    def enough(failed: awsidecar.FailedWrite) -> None:
+        heard.append(failed.index)
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        run(sidecar, way, puts(9000), table_name="users", on_failure=enough)
+    assert heard == [7]
+    assert sum(len(received.message.writes) for received in sidecar.received) < 9000
 
 
 def test_failures_of_large_items_are_kept_up_to_some_bytes(sidecar: FakeSidecar, way: str) -> None:

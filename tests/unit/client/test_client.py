@@ -122,7 +122,7 @@ def test_a_sidecar_that_is_not_there_is_unavailable() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_sidecar_that_is_back_is_found_soon() -> None:
+def test_a_sidecar_that_turns_connections_away_is_tried_again_soon() -> None:
     """The pauses of gRPC itself are 1 and 1.6 seconds, and grow to two minutes."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         moments: list[float] = []
@@ -132,7 +132,7 @@ def test_a_sidecar_that_is_back_is_found_soon() -> None:
                 listening.accept()[0].close()
                 moments.append(time.monotonic())
 
-        turning_away = threading.Thread(target=turn_away)
+        turning_away = threading.Thread(target=turn_away, daemon=True)
         turning_away.start()
         with awsidecar.connect(f"127.0.0.1:{listening.getsockname()[1]}", timeout=5) as client:
             while turning_away.is_alive():

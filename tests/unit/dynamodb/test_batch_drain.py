@@ -24,20 +24,34 @@ WRITES = [put(pk=str(number), v=number) for number in range(300)]
 
 
 class Held:
-    """What AWS waits for before it answers; `arrived` says that so many batches of writes are in flight."""
+    """What AWS waits for before it answers; `arrived` says that so many batches of writes are in flight.
+
+    It waits twice for each batch, before it performs it and after.
+    """
 
     def __init__(self, aws: FakeDynamoDb, batches: int = 1) -> None:
         self.waiting = 0
         self.batches = batches
         self.arrived = asyncio.Event()
-        self.released = asyncio.Event()
+        self._released = asyncio.Semaphore(0)
         aws.pause = self.pause
 
     async def pause(self, table: str) -> None:
         self.waiting += 1
         if self.waiting == self.batches:
             self.arrived.set()
-        await self.released.wait()
+        await self._released.acquire()
+
+    async def go_on(self, batches: int) -> None:
+        """Lets AWS answer so many batches, and whoever waits for them act on it, one after the other."""
+        for _ in range(2 * batches):
+            self._released.release()
+            await turns()
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 class Drained:
@@ -50,7 +64,8 @@ class Drained:
         self.all_told = asyncio.Event()
         scope = replace(SCOPE, progress=self.progress)
         work = Writes(Means(aws, TableKeys(aws)), scope)
-        self.stream = BatchStream(work, scope, FakeTiming(), drain=self.drain)
+        self.timing = FakeTiming()
+        self.stream = BatchStream(work, scope, self.timing, drain=self.drain)
 
     async def told(self, requests: AsyncIterator[Message]) -> None:
         async with aclosing(self.stream.reports(requests)) as reports:
@@ -82,10 +97,9 @@ async def test_drain_finishes_what_is_in_flight_and_begins_nothing() -> None:
     telling = asyncio.ensure_future(drained.told(endless(await one_request())))
     await held.arrived.wait()
     drained.drain.set()
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns()
     assert not telling.done()
-    held.released.set()
+    await held.go_on(8)
     with pytest.raises(Draining):
         await telling
     assert aws.counts["BatchWriteItem"] == 8
@@ -122,6 +136,7 @@ async def test_drain_does_not_outlast_a_table_that_is_throttled() -> None:
     drained.drain.set()
     with pytest.raises(Draining):
         await telling
+    assert drained.timing.now() == 0
     assert len(drained.kinds()) == 300
     failed = [one.result for one in drained.outcomes if one.result.kind == "failure"]
     assert failed
@@ -134,10 +149,9 @@ async def test_stream_that_is_at_its_end_ends_well_in_a_drain() -> None:
     held, drained = Held(aws), Drained(aws)
     telling = asyncio.ensure_future(drained.told(requests_of(WRITES[:20])))
     await held.arrived.wait()
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns()
     drained.drain.set()
-    held.released.set()
+    await held.go_on(1)
     await telling
     assert drained.kinds() == dict.fromkeys(range(20), "done")
 

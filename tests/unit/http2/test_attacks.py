@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit import virtual_time
-from tests.unit.http2.peer import HEAD, OK, TRAILERS, Peer, data, of_kind, open_request
+from tests.unit.http2.peer import HEAD, OK, TRAILERS, Frame, Peer, data, of_kind, open_request
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
@@ -32,12 +32,16 @@ def steps_of(peer: Peer, attack: bytes) -> int:
     return steps
 
 
+def goaway_code(found: list[Frame]) -> int:
+    return int.from_bytes(of_kind(found, frames.GOAWAY)[-1].payload[4:8], "big")
+
+
 async def ended_by(peer: Peer, attack: bytes, most: int) -> int:
-    """How the connection ended; the attack is repeated up to so many times."""
+    """The code that the peer is told at the end of the connection; the attack is repeated up to so many times."""
     for _ in range(most):
         found = await peer.send(attack)
         if peer.transport.is_closed:
-            return of_kind(found, frames.GOAWAY)[-1].number if found else frames.NO_ERROR
+            return goaway_code(found)
     raise AssertionError("the connection bears it")
 
 
@@ -46,6 +50,7 @@ async def test_rapid_resets(peer: Peer) -> None:
     for number in range(1, 20_000, 2):
         peer.connection.data_received(open_request(number, ends=True) + frames.rst_stream(number, 8))
         if peer.transport.is_closed:
+            assert goaway_code(await peer.received()) == frames.ENHANCE_YOUR_CALM
             return
     raise AssertionError("the connection bears it")
 
@@ -63,13 +68,17 @@ async def test_rapid_resets(peer: Peer) -> None:
 async def test_frames_that_move_nothing(peer: Peer, frame: bytes) -> None:
     await peer.begin()
     await peer.send(open_request(1))
-    await ended_by(peer, frame * 100, 100)
+    assert await ended_by(peer, frame * 100, 100) == frames.ENHANCE_YOUR_CALM
 
 
 async def test_pings_whose_answers_are_not_taken(peer: Peer) -> None:
     await peer.begin()
     peer.connection.pause_writing()
-    await ended_by(peer, frames.ping(bytes(8)) * 1000, 200)
+    for _ in range(200):
+        assert not await peer.send(frames.ping(bytes(8)) * 1000)
+        if peer.transport.is_closed:
+            return
+    raise AssertionError("the connection bears it")
 
 
 async def test_requests_whose_refusals_are_not_taken() -> None:
@@ -131,7 +140,7 @@ async def test_head_that_is_refused_before_its_block_is_read_ends_the_connection
     """The next block could not be read as it was meant."""
     await peer.begin()
     frame = frames.head(5 + len(HEAD), frames.HEADERS, frames.END_HEADERS | frames.PRIORITY_FLAG, 1)
-    await ended_by(peer, frame + b"\0\0\0\1\0" + HEAD, 1)
+    assert await ended_by(peer, frame + b"\0\0\0\1\0" + HEAD, 1) == frames.PROTOCOL_ERROR
 
 
 async def test_content_length_of_thousands_of_digits(peer: Peer) -> None:
@@ -226,20 +235,23 @@ async def test_header_block_that_is_whole_waits_no_longer(peer: Peer) -> None:
 async def test_block_of_countless_fields(peer: Peer) -> None:
     """A byte can stand for a field of thousands."""
     await peer.begin()
-    await ended_by(peer, open_request(1, block=b"\x82" * 10_000), 1)
+    assert await ended_by(peer, open_request(1, block=b"\x82" * 10_000), 1) == frames.COMPRESSION_ERROR
 
 
 async def test_header_block_without_end(peer: Peer) -> None:
     await peer.begin()
     piece = b"x" * frames.DEFAULT_FRAME_SIZE
     await peer.send(frames.head(len(piece), frames.HEADERS, 0, 1) + piece)
-    await ended_by(peer, frames.head(len(piece), frames.CONTINUATION, 0, 1) + piece, 100)
+    assert (
+        await ended_by(peer, frames.head(len(piece), frames.CONTINUATION, 0, 1) + piece, 100)
+        == frames.ENHANCE_YOUR_CALM
+    )
 
 
 async def test_header_block_in_countless_pieces(peer: Peer) -> None:
     await peer.begin()
     await peer.send(frames.head(0, frames.HEADERS, 0, 1))
-    await ended_by(peer, frames.head(0, frames.CONTINUATION, 0, 1), 1000)
+    assert await ended_by(peer, frames.head(0, frames.CONTINUATION, 0, 1), 1000) == frames.ENHANCE_YOUR_CALM
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -79,7 +79,7 @@ async def test_peer_that_is_sending_gets_the_last_answer() -> None:
         assert peer.is_gone
 
 
-async def test_connection_whose_last_request_is_given_up_is_closed(peer: Peer) -> None:
+async def test_connection_whose_last_request_is_given_up_ends(peer: Peer) -> None:
     await peer.begin()
     await peer.send(open_request(1, ends=True))
     peer.connection.go_away(60)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from tests.unit.http2.peer import OK, TRAILERS, Peer, open_request
 
@@ -17,13 +15,6 @@ RESET = frames.rst_stream(1, frames.CANCEL)
 def untaken() -> list[int]:
     """The streams whose response was not taken."""
     return []
-
-
-@pytest.fixture
-async def peer() -> Iterator[Peer]:  # type: ignore[misc]
-    made = Peer()
-    yield made
-    made.end()
 
 
 async def requested(peer: Peer, untaken: list[int], *, window: int = 65_535) -> Stream:

@@ -183,6 +183,7 @@ async def test_an_answer_may_take_long_while_bytes_keep_coming() -> None:
             await session.send(data[at : at + 5])
             await asyncio.sleep(0.12)
 
+    # All of it takes longer than a silence may, and no pause is near that, even on a busy machine.
     async with serving(script) as peer, transporting(read_timeout_seconds=1.0) as transport:
         assert (await transport.post(peer.url, HEADERS, b"{}")).body == b"12345678"
 
@@ -193,7 +194,7 @@ async def test_an_answer_that_comes_byte_by_byte_without_end_times_out(late: flo
     without_end = Session.answer_without_end
     async with serving(without_end) as peer, transporting(attempt_timeout_seconds=0.2) as transport:
         deadline = None if late is None else asyncio.get_running_loop().time() + late
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20):  # far from both
             assert await failure_of(transport, peer.url, deadline=deadline) == (Stage.UNANSWERED, "timeout")
         await until(lambda: transport.connections == (0, 0))
 
