@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # How long leaving a session may take when the block ends in an error or is cancelled.
 _CLOSING_SECONDS = 5.0
+# Sessions whose openings were cancelled. The event loop itself holds its tasks by weak references only.
+_CLOSING: set[asyncio.Task[None]] = set()
 
 
 def connect(
@@ -208,7 +210,26 @@ class SessionOpening:
         await self._client.__aexit__(kind, error, traceback)
 
     async def _open(self) -> SessionClient:
+        # Shielded: an answer that is here already would be lost, and nobody could close the session.
+        opening = asyncio.ensure_future(self._opened())
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if not opening.cancelled():
+                closing = asyncio.ensure_future(_close_when_open(opening))
+                _CLOSING.add(closing)
+                closing.add_done_callback(_CLOSING.discard)
+            raise
+
+    async def _opened(self) -> SessionClient:
         calls = AioCalls(self._channel, self._anonymous)
         opened, _ = await calls.invoke(CREDENTIALS["OpenSession"], self._request, self._timeout)
         settings = self._anonymous.with_session(opened.session)
         return SessionClient(self._target, self._channel, settings, owns_channel=False)
+
+
+async def _close_when_open(opening: asyncio.Future[SessionClient]) -> None:
+    """Closes a session that nobody waits for any more; gives it up when its opening takes long."""
+    with suppress(SidecarError, TimeoutError, aio.UsageError):
+        client = await asyncio.wait_for(opening, _CLOSING_SECONDS)
+        await client._end(_CLOSING_SECONDS)

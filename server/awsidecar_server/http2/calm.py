@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.frames import ConnectionFailed
+
+# Gives the time in seconds.
+Clock: TypeAlias = Callable[[], float]
 
 # Of each kind in one period. Who gives calls up as they are opened, before anybody could begin with them, is after our
 # work, not after answers (CVE-2023-44487). Calls that were begun are another matter: a gateway that asks twice and takes
@@ -21,7 +25,7 @@ _MOST_ODD_FRAMES = 2_000
 class Calm:
     """Counts what a peer does that is allowed, and no way to go on for long."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Clock) -> None:
         self._now = now
         self._since = now()
         self._resets = 0

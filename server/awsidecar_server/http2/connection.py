@@ -10,7 +10,6 @@ import structlog
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
-from awsidecar_server.http2.calm import Calm
 from awsidecar_server.http2.frames import ConnectionFailed
 from awsidecar_server.http2.hpack import BadHeaders
 from awsidecar_server.http2.inbox import Inbox, Limits
@@ -39,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._closed = closed
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._loop, budget.share(), self._ended)
-        self._inbox = Inbox(acceptor, limits, self._outbox, Calm(self._loop.time), self._answered)
+        self._inbox = Inbox(acceptor, limits, self._outbox, self._loop.time, self._answered)
         self._rest = b""
         # Others have their turn; what has come meanwhile waits.
         self._is_resting = False
@@ -72,6 +71,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._outbox.resume()
+        self._moved.set()
+        if self._is_leaving:
+            self._wait_for_farewell()
 
     def eof_received(self) -> bool:
         self.close()  # a peer that sends no more cannot open windows
@@ -171,8 +173,10 @@ class Connection(asyncio.Protocol):
         self._check_end()
 
     async def answered(self) -> None:
-        """Returns when the responses that are made are out; only after `go_away`."""
-        while any(stream.is_answered for stream in self._inbox.streams.values()):
+        """Returns when the responses that are made are with the peer's system, or ours; only after `go_away`."""
+        self._outbox.flush()
+        self._heed_every_byte()
+        while self._keeps_something or any(stream.is_answered for stream in self._inbox.streams.values()):
             self._moved.clear()
             await self._moved.wait()
 
@@ -210,6 +214,21 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         except OSError:  # the peer is gone
             self.abort()
+        self._ending.cancel()
+        self._heed_every_byte()
+        if not self._keeps_something:
+            self._wait_for_farewell()
+
+    def _heed_every_byte(self) -> None:
+        """Has the transport tell when it has nothing left: what it keeps is lost when the process ends."""
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=0)
+
+    @property
+    def _keeps_something(self) -> bool:
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    def _wait_for_farewell(self) -> None:
         self._ending.cancel()
         self._ending = self._loop.call_later(_FAREWELL_SECONDS, self.close)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from awsidecar_server.http2 import frames
+from awsidecar_server.http2.abandoned import Abandoned
 from awsidecar_server.http2.blocks import Block
-from awsidecar_server.http2.calm import Calm
+from awsidecar_server.http2.calm import Calm, Clock
 from awsidecar_server.http2.frames import ConnectionFailed, StreamFailed
 from awsidecar_server.http2.hpack import Decoder, Field
 from awsidecar_server.http2.late_resets import LateResets
@@ -19,7 +20,6 @@ STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 16 * 1024 * 1024
 # Larger frames of ours would make others wait for their turn.
 _LARGEST_SENT = 64 * 1024
-_MOST_ABANDONED = 4096
 # What takes as long as any frame does besides: so many bytes of a header block, or streams that are looked at.
 _BLOCK_BYTES_A_FRAME = 128
 _STREAMS_A_FRAME = 16
@@ -38,19 +38,18 @@ class Inbox:
     """The receiving half of a connection."""
 
     def __init__(
-        self, acceptor: Acceptor, limits: Limits, outbox: Outbox, calm: Calm, answered: Callable[[], None]
+        self, acceptor: Acceptor, limits: Limits, outbox: Outbox, now: Clock, answered: Callable[[], None]
     ) -> None:
         """`answered` is told when the peer has answered a PING."""
         self._acceptor = acceptor
         self._limits = limits
         self._outbox = outbox
-        self._calm = calm
+        self._calm = Calm(now)
         self._answered = answered
         self._decoder = Decoder()
         self.streams: dict[int, Stream] = {}
-        # Streams that we have ended before the peer did: what it had sent meanwhile still comes. The latest only.
-        self._abandoned: dict[int, None] = {}
-        self._late_resets = LateResets()
+        self._abandoned = Abandoned()
+        self._late_resets = LateResets(now)
         self.last_id = 0
         # Requests beyond this one are refused: set when the connection is to end.
         self.last_accepted = frames.LARGEST_WINDOW
@@ -100,22 +99,15 @@ class Inbox:
         except StreamFailed as failed:
             self._calm.odd_frame()
             self._outbox.send(frames.rst_stream(failed.stream_id, failed.code))
-            stream = self.streams.get(failed.stream_id)
-            if stream is not None:
-                self._abandon(stream)
+            if (stream := self.streams.get(failed.stream_id)) is not None:
+                self._abandoned.add(stream)
                 self._lose(failed.stream_id)
 
     def ended(self, stream: Stream) -> None:
         """The response of a stream is out."""
-        self._abandon(stream)
+        self._abandoned.add(stream)
         self._late_resets.await_one(stream)
         self.streams.pop(stream.id, None)
-
-    def _abandon(self, stream: Stream) -> None:
-        if not stream.remote_ended:
-            self._abandoned[stream.id] = None
-            if len(self._abandoned) > _MOST_ABANDONED:
-                del self._abandoned[next(iter(self._abandoned))]
 
     def lose_all(self) -> None:
         """Tells every receiver that the connection has ended."""
@@ -139,12 +131,10 @@ class Inbox:
         self._receive(size)
         stream = self.streams.get(stream_id)
         if stream is None:
-            if stream_id not in self._abandoned:
-                self._check_known(stream_id)
-                raise StreamFailed(stream_id, frames.STREAM_CLOSED, "data for a stream that has ended")
-            if flags & frames.END_STREAM:
-                del self._abandoned[stream_id]
-            return
+            if self._is_unwanted(stream_id, ends=bool(flags & frames.END_STREAM)):
+                return
+            self._check_known(stream_id)
+            raise StreamFailed(stream_id, frames.STREAM_CLOSED, "data for a stream that has ended")
         if stream.remote_ended:
             raise StreamFailed(stream_id, frames.STREAM_CLOSED, "data behind the end of a request")
         stream.receive_window -= size
@@ -212,10 +202,9 @@ class Inbox:
             return
         stream = self.streams.get(stream_id)
         if stream is None:
-            if stream_id not in self._abandoned:
-                raise ConnectionFailed(frames.STREAM_CLOSED, "a header block for a stream that has ended")
-            del self._abandoned[stream_id]
-            return
+            if self._is_unwanted(stream_id, ends=True):
+                return
+            raise ConnectionFailed(frames.STREAM_CLOSED, "a header block for a stream that has ended")
         if stream.remote_ended:
             raise ConnectionFailed(frames.STREAM_CLOSED, "a header block behind the end of a request")
         if not ends:
@@ -230,15 +219,19 @@ class Inbox:
 
     def _request(self, stream_id: int, fields: list[Field] | None, ends: bool) -> None:
         self.last_id = stream_id
-        if stream_id > self.last_accepted:
-            raise StreamFailed(stream_id, frames.REFUSED_STREAM, "the connection is ending")
-        if len(self.streams) >= self._limits.streams:
-            self._calm.odd_frame()
-            raise StreamFailed(stream_id, frames.REFUSED_STREAM, "more streams than were allowed")
+        if self._is_refused(stream_id):
+            # It crosses the word that no more are taken, perhaps with thousands of others.
+            self._calm.reset(is_rapid=False)
+            self._outbox.send(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
+            return
         stream = Stream(stream_id, self._outbox, STREAM_WINDOW)
         stream.remote_ended, stream.turn = ends, self.turn
+        if len(self.streams) >= self._limits.streams:
+            self._calm.odd_frame()
+            self._abandoned.add(stream)
+            raise StreamFailed(stream_id, frames.REFUSED_STREAM, "more streams than were allowed")
+        self.streams[stream_id] = stream
         if fields is None:
-            self.streams[stream_id] = stream
             self._acceptor.too_large(stream)
             return
         try:
@@ -248,10 +241,17 @@ class Inbox:
         stream.expected = head.content_length
         if ends and stream.expected:
             raise StreamFailed(stream_id, frames.PROTOCOL_ERROR, "a body shorter than its content-length")
-        self.streams[stream_id] = stream
         stream.receiver = receiver = self._acceptor.request(stream, head)
         if ends:
             receiver.ended()
+
+    def _is_refused(self, stream_id: int) -> bool:
+        """Whether it was opened after the last that is taken."""
+        return self.last_accepted < stream_id <= self.last_id
+
+    def _is_unwanted(self, stream_id: int, *, ends: bool) -> bool:
+        """Whether what has come, perhaps the end, is of a request that was refused, or answered before its end."""
+        return self._is_refused(stream_id) or self._abandoned.has(stream_id, ends=ends)
 
     def _end(self, stream: Stream) -> None:
         stream.remote_ended = True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from awsidecar_server.http2.calm import Clock
 from awsidecar_server.http2.stream import Stream
 
-# A reset that crosses a response comes in the next moment, and these are of one connection.
-_MOST = 256
+# A reset that crosses a response comes as soon as the peer has heard of nothing, over a slow network too.
+_AWAITED_SECONDS = 30.0
+# Of one connection: more than may be opened at a time.
+_MOST = 4096
 
 
 class LateResets:
@@ -16,18 +19,27 @@ class LateResets:
     The state is the latest streams with a response that is out, and for whom it matters whether it was taken.
     """
 
-    def __init__(self) -> None:
-        self._untaken: dict[int, Callable[[], None]] = {}
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        # With the time when the response went out; the oldest is the first.
+        self._untaken: dict[int, tuple[Callable[[], None], float]] = {}
 
     def await_one(self, stream: Stream) -> None:
         """The response of the stream is out."""
         if stream.untaken is not None:
-            self._untaken[stream.id] = stream.untaken
-            if len(self._untaken) > _MOST:
-                del self._untaken[next(iter(self._untaken))]
+            now = self._now()
+            self._untaken[stream.id] = stream.untaken, now
+            self._forget(now - _AWAITED_SECONDS)
 
     def came(self, stream_id: int) -> None:
         """The peer has given up a stream that has ended."""
-        untaken = self._untaken.pop(stream_id, None)
-        if untaken is not None:
+        if stream_id in self._untaken:
+            untaken, _ = self._untaken.pop(stream_id)
             untaken()
+
+    def _forget(self, since: float) -> None:
+        while self._untaken:
+            oldest, (_, went_out) = next(iter(self._untaken.items()))
+            if went_out >= since and len(self._untaken) <= _MOST:
+                return
+            del self._untaken[oldest]

@@ -115,6 +115,37 @@ async def test_a_session_is_closed_when_its_block_is_cancelled(
     assert sidecar.received[-1].method == "CloseSession"
 
 
+async def test_a_session_whose_opening_is_cancelled_is_closed(sidecar: FakeSidecar, aio_client: aio.Client) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    def opens(_: object) -> credentials_pb2.OpenSessionResponse:
+        reached.set()
+        released.wait(10)
+        return credentials_pb2.OpenSessionResponse(session="HANDLE")
+
+    closed = threading.Event()
+
+    def closes(_: object) -> credentials_pb2.CloseSessionResponse:
+        closed.set()
+        return credentials_pb2.CloseSessionResponse()
+
+    sidecar.answer("OpenSession", opens)
+    sidecar.answer("CloseSession", closes)
+
+    async def work() -> None:
+        async with aio_client.open_session(id_token="TOKEN"):
+            raise AssertionError("it has been cancelled")
+
+    opening = asyncio.ensure_future(work())
+    await asyncio.to_thread(reached.wait, 10)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    released.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+    assert sidecar.received[-1].metadata["x-awsidecar-session"] == "HANDLE"
+
+
 async def test_an_awaited_session_is_closed_by_its_client(sidecar: FakeSidecar, aio_client: aio.Client) -> None:
     sidecar.answer("OpenSession", credentials_pb2.OpenSessionResponse(session="HANDLE"))
     session_client = await aio_client.open_session(id_token="TOKEN")

@@ -43,6 +43,10 @@ class Transport:
         self.is_half_closed = False
         self.is_aborted = False
         self.is_read = True
+        # What the socket has not taken.
+        self.kept_bytes = 0
+        # Whether it tells when it has nothing left, and not when it has little.
+        self.heeds_every_byte = False
 
     def write(self, raw: bytes) -> None:
         self.raw += raw
@@ -52,6 +56,12 @@ class Transport:
 
     def resume_reading(self) -> None:
         self.is_read = True
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        self.heeds_every_byte = high == 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.kept_bytes
 
     def write_eof(self) -> None:
         self.is_half_closed = True

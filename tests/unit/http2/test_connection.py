@@ -162,6 +162,22 @@ async def test_one_stream_too_many_is_refused_and_may_be_sent_again() -> None:
     peer.end()
 
 
+async def test_rest_of_a_request_that_was_refused_is_dropped() -> None:
+    peer = Peer(streams=1)
+    await peer.begin()
+    await peer.send(open_request(1))
+    assert (await peer.send(open_request(3)))[0].number == frames.REFUSED_STREAM
+    malformed = encoded(":method", "POST") + encoded(":status", "200")
+    peer.requests[0].stream.respond(OK, b"", TRAILERS)
+    assert [one.number for one in of_kind(await peer.received(), frames.RST_STREAM)] == [frames.NO_ERROR]
+    assert (await peer.send(open_request(5, block=malformed)))[0].number == frames.PROTOCOL_ERROR
+    for number in (1, 3, 5):
+        assert not await peer.send(*[data(number, b"on its way")] * 3000, data(number, b"", ends=True))
+    await peer.send(open_request(7, ends=True))
+    assert [request.stream.id for request in peer.requests] == [1, 7]
+    peer.end()
+
+
 async def test_head_that_is_too_large_is_answered_and_the_connection_goes_on(peer: Peer) -> None:
     await peer.begin()
     block = HEAD + encoded("x-large", "v" * 30_000)

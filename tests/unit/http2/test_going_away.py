@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
-from tests.unit.http2.peer import OK, TRAILERS, Peer, data, of_kind, open_request
+import uvloop
+from tests.unit import virtual_time
+from tests.unit.http2.peer import OK, TRAILERS, Peer, body_of, data, of_kind, open_request
 
 from awsidecar_server.http2 import frames
 
@@ -26,6 +29,36 @@ async def test_requests_on_their_way_are_taken_and_later_ones_refused(peer: Peer
         assert not peer.transport.is_half_closed
         request.stream.respond(OK, b"", TRAILERS)
     assert peer.transport.is_half_closed
+
+
+async def test_thousands_of_requests_that_cross_the_word_are_refused_and_harm_no_other(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.connection.go_away(60)
+    peer.connection.refuse_more()
+    await peer.received()
+    for number in range(3, 6003, 2):
+        found = await peer.send(open_request(number), data(number, b"more"), data(number, b"", ends=True))
+        assert [(one.kind, one.number) for one in found] == [(frames.RST_STREAM, frames.REFUSED_STREAM)]
+    assert not await peer.send(*[data(6001, b"of one")] * 6000, open_request(6001, ends=True))
+    assert len(peer.requests) == 1
+    peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+    assert body_of(await peer.received(), 1) == b"answer"
+    assert peer.transport.is_half_closed
+
+
+async def test_requests_without_end_after_the_word_end_the_connection(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.connection.go_away(60)
+    peer.connection.refuse_more()
+    for number in range(3, 400_000, 2):
+        peer.connection.data_received(open_request(number, ends=True))
+        if number % 1000 == 1:
+            await peer.received()
+        if peer.transport.is_closed:
+            return
+    raise AssertionError("the connection bears it")
 
 
 async def test_connection_without_requests_ends_with_the_peers_side(peer: Peer) -> None:
@@ -77,6 +110,82 @@ async def test_peer_that_is_sending_gets_the_last_answer() -> None:
         client.shutdown(socket.SHUT_WR)
         await peer.moved.wait()
         assert peer.is_gone
+
+
+async def test_peer_that_reads_late_is_waited_for(peer: Peer) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+    peer.transport.kept_bytes = 1
+    peer.connection.go_away(60)
+    waiting = asyncio.ensure_future(peer.connection.answered())
+    peer.connection.refuse_more()
+    await peer.received()
+    assert peer.transport.heeds_every_byte
+    assert peer.transport.is_half_closed
+    assert not waiting.done()
+    peer.transport.kept_bytes = 0
+    peer.connection.resume_writing()
+    await waiting
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_answers_that_the_transport_keeps_are_waited_for(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    answer = b"x" * 1_000_000
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        peer = Peer()
+        client, accepted = socket.socketpair()
+        with client:
+            # The system takes little, so that something is left to the transport.
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            accepted.setblocking(False)
+            client.setblocking(False)
+            transport, _ = await loop.connect_accepted_socket(lambda: peer.connection, accepted)
+            grown = frames.LARGEST_WINDOW - frames.DEFAULT_WINDOW
+            sent = frames.settings({frames.INITIAL_WINDOW_SIZE: frames.LARGEST_WINDOW})
+            sent += frames.window_update(0, grown) + open_request(1, ends=True)
+            await loop.sock_sendall(client, frames.PREFACE + sent)
+            await peer.moved.wait()
+            peer.requests[0].stream.respond(OK, answer, TRAILERS)
+            peer.connection.go_away(60)
+            peer.connection.refuse_more()
+            left: list[int] = []
+            waiting = asyncio.ensure_future(peer.connection.answered())
+            waiting.add_done_callback(lambda _: left.append(transport.get_write_buffer_size()))
+            size = 0
+            while piece := await loop.sock_recv(client, 16_384):
+                size += len(piece)
+            assert size > len(answer)
+            await waiting
+            assert left == [0]
+            client.shutdown(socket.SHUT_WR)
+            peer.moved.clear()
+            await peer.moved.wait()
+            assert peer.is_gone
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(play())
+
+
+def test_peer_that_has_not_read_all_may_take_its_time() -> None:
+    async def play() -> None:
+        peer = Peer()
+        await peer.begin()
+        peer.connection.go_away(60)
+        peer.connection.pause_writing()
+        peer.transport.kept_bytes = 1
+        peer.connection.refuse_more()
+        await asyncio.sleep(100)
+        assert (peer.transport.is_half_closed, peer.transport.is_closed) == (True, False)
+        peer.transport.kept_bytes = 0
+        peer.connection.resume_writing()
+        await asyncio.sleep(10)
+        assert peer.transport.is_closed
+        peer.end()
+
+    virtual_time.run(play())
 
 
 async def test_connection_whose_last_request_is_given_up_ends(peer: Peer) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from tests.unit import virtual_time
 from tests.unit.http2.peer import OK, TRAILERS, Peer, open_request
 
 from awsidecar_server.http2 import frames, late_resets
@@ -77,6 +80,22 @@ async def test_response_that_would_let_too_much_wait_is_not_taken(untaken: list[
     stream.respond(OK, b"answer", TRAILERS)
     assert untaken == [1]
     peer.end()
+
+
+def test_response_is_remembered_for_as_long_as_a_reset_may_take(untaken: list[int]) -> None:
+    async def play() -> None:
+        peer = Peer()
+        await peer.begin()
+        for number in (1, 3, 5):
+            await peer.send(open_request(number, ends=True))
+            peer.requests[-1].stream.untaken = lambda number=number: untaken.append(number)
+            peer.requests[-1].stream.respond(OK, b"answer", TRAILERS)
+            await asyncio.sleep(20)
+        await peer.send(*(frames.rst_stream(number, frames.CANCEL) for number in (1, 3, 5)))
+        peer.end()
+
+    virtual_time.run(play())
+    assert untaken == [3, 5]
 
 
 async def test_only_so_many_responses_are_remembered(
