@@ -152,6 +152,7 @@ class FakeDynamoDb(Operations):
         self.history: dict[Any, list[str]] = {}
         # Waits before it answers, where a test wants it to.
         self.pause: Callable[[str], Awaitable[object]] = lambda table: asyncio.sleep(0)
+        self.pause_describing: Callable[[str], Awaitable[object]] = lambda table: asyncio.sleep(0)
         self._random = random.Random(7)
 
     def __getitem__(self, name: str) -> Operation:
@@ -162,7 +163,7 @@ class FakeDynamoDb(Operations):
         self.counts[name] += 1
         answer: Message
         if isinstance(message, DescribeTableRequest):
-            await asyncio.sleep(0)
+            await self.pause_describing(message.table_name)
             answer = self._described(message.table_name)
         elif isinstance(message, BatchWriteItemRequest):
             answer = await self._written(message)

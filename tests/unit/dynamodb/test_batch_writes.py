@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
+from google.protobuf.message import Message
 from tests.unit.dynamodb.batch_writing import failure_of, kinds, outcomes_of, stream_of
 from tests.unit.dynamodb.fake_batches import (
     SCOPE,
@@ -21,7 +23,7 @@ from tests.unit.dynamodb.fake_batches import (
 )
 
 from awsidecar.dynamodb.v1.batch_pb2 import WriteRequest
-from awsidecar.dynamodb.v1.batch_streams_pb2 import StreamedWrite
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
 from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD, BatchStream
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
@@ -264,6 +266,36 @@ async def test_without_the_key_no_two_writes_that_may_be_of_one_item_are_in_flig
     assert kinds(await outcomes_of(aws, writes)) == ["done"] * 60
     assert len(aws.tables["T"]) == 15
     assert all(sorted(values, key=int) == values for values in aws.history.values())
+
+
+async def test_key_that_does_not_come_holds_up_no_other_table_for_long() -> None:
+    aws, timing = FakeDynamoDb({"T": ("pk",), "slow": ("pk",)}), FakeTiming()
+
+    async def hang(table: str) -> None:
+        if table == "slow":
+            await asyncio.Event().wait()
+
+    written = asyncio.Event()
+    aws.pause_describing, aws.after = hang, lambda table, number: written.set()
+    stream = stream_of(aws, timing)
+    seconds: list[float] = []
+
+    async def one_after_the_other() -> AsyncIterator[Message]:
+        """So that nothing of a table is unfinished when the next write to it comes."""
+        for number in range(20):
+            table = "slow" if number % 2 else "T"
+            yield BatchWriteStreamRequest(writes=[put(table, pk=str(number), v=number)])
+            await written.wait()
+            written.clear()
+            seconds.append(timing.now())
+            if number == 9:
+                timing.time += 6.0
+
+    outcomes, _ = await told(stream, one_after_the_other())
+    assert kinds(outcomes) == ["done"] * 20
+    # A second for the first of the slow table, and another one when its key is asked for again.
+    assert seconds == [0.0] + [1.0] * 9 + [7.0] + [8.0] * 9
+    assert aws.counts["DescribeTable"] == 2
 
 
 async def test_without_the_key_unprocessed_items_are_known_as_a_whole() -> None:

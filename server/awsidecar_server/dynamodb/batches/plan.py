@@ -111,7 +111,8 @@ class Table:
     unfinished: int = 0
     ready: list[tuple[int, Entry]] = field(default_factory=list, repr=False)
     in_flight: int = 0
-    # Nothing is sent before, on the clock of the stream.
+    # The key is not asked for before, on the clock of the stream; and nothing is sent before.
+    asks_at: float = 0.0
     resumes_at: float = 0.0
     # Batches in a row of which nothing was processed.
     fruitless: int = 0

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from awsidecar_server.dynamodb.batches.courier import Courier
 from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Entry, Outcome, Report, Result
 from awsidecar_server.dynamodb.batches.outbox import Outbox
-from awsidecar_server.dynamodb.batches.plan import Plan
+from awsidecar_server.dynamodb.batches.plan import Plan, Table
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
 from awsidecar_server.dynamodb.batches.work import Asked, Check, Work
 from awsidecar_server.dynamodb.table_keys import KeyNames
@@ -29,6 +29,10 @@ _MOST_HELD_BYTES = 16 * 1024 * 1024
 _AT_A_TIME = 200
 # A batch that is not full waits while so many others of its table are in flight, and grows meanwhile.
 _MOST_PARTIAL = 2
+# All that comes behind an element waits while the key of its table is asked for: other tables, too. Without the key it is
+# carried out as well, in an order that is right for any; and then it is not asked for again at once.
+_KEY_SECONDS = 1.0
+_KEY_PAUSE_SECONDS = 5.0
 
 
 class BatchStream:
@@ -134,7 +138,7 @@ class BatchStream:
         if asked.refusal is None and not self._is_over:
             table = self._plan.table(asked.table)
             if not table.unfinished:
-                table.key_names = await self._key_names(asked.table)
+                table.key_names = await self._key_names(table)
             if not self._is_over:
                 self._plan.add(self._work.entry(self._count, asked, table.key_names))
                 self._count += 1
@@ -143,15 +147,22 @@ class BatchStream:
         self._outbox.put(Outcome(self._count, result))
         self._count += 1
 
-    async def _key_names(self, table: str) -> KeyNames | None:
-        """Those that the table has as far as it is known before time is up."""
+    async def _key_names(self, table: Table) -> KeyNames | None:
+        """Those that the table has, as far as that is known soon."""
+        now = self._timing.now()
+        if now < table.asks_at:
+            return None
         self._changed.set()
         answered = asyncio.Event()
-        asking = asyncio.create_task(self._work.key_names(table))
+        asking = asyncio.create_task(self._work.key_names(table.name))
         asking.add_done_callback(lambda _: answered.set())
+        moments = (now + _KEY_SECONDS, self._reports_at)
         try:
-            await self._timing.wait(answered, self._reports_at)
-            return asking.result() if asking.done() else None
+            await self._timing.wait(answered, min(moment for moment in moments if moment is not None))
+            if asking.done():
+                return asking.result()
+            table.asks_at = self._timing.now() + _KEY_PAUSE_SECONDS
+            return None
         finally:
             await _stop({asking})
 
