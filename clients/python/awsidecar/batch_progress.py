@@ -149,11 +149,19 @@ class WriteProgress:
             self._kept.append(failed)
             self._kept_bytes += write.size
         if self._on_failure is not None:
-            self._on_failure(failed)
+            try:
+                self._on_failure(failed)
+            except BaseException:
+                self.is_closed = True
+                raise
+
+    def check_open(self) -> None:
+        """Raises RuntimeError when the batch has ended."""
+        if self.is_closed:
+            raise RuntimeError("the batch has ended: nothing is sent any more")
 
     def _named(self, table_name: str | None) -> str:
-        if self.is_closed:
-            raise RuntimeError("the batch has ended: a write after its block would not be sent")
+        self.check_open()
         found = table_name or self._table_name
         if not found:
             raise TypeError("TableName: the batch has none, so each write must have one")

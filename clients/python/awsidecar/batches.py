@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Required, Self, TypeAlias, TypedDict, Unpack
@@ -14,7 +15,7 @@ from awsidecar.values import Value
 if TYPE_CHECKING:
     from awsidecar.calls import AioCalls, Calls
 
-# Is told of a write that failed. What it raises ends the batch.
+# Is told of a write that failed. What it raises ends the batch: nothing more is sent, and what it was not told of is open.
 OnFailure: TypeAlias = Callable[[FailedWrite], object]
 
 # A batch takes as long as its items; this is for those that would not end.
@@ -90,6 +91,7 @@ class BatchWriter:
 
     def flush(self) -> None:
         """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
+        self._progress.check_open()
         self._send()
         while self._progress.has_open:
             self._take()
@@ -138,13 +140,15 @@ class BatchWriter:
 
 
 class AioBatchWriter:
-    """A `BatchWriter` for asyncio, to be used in an `async with` statement."""
+    """A `BatchWriter` for asyncio, to be used in an `async with` statement; tasks may share it."""
 
     def __init__(
         self, calls: AioCalls, table_name: str | None, timeout: float, on_failure: OnFailure | None = None
     ) -> None:
         self._progress = WriteProgress(table_name, on_failure)
         self._exchange = AioExchange(calls, WRITE_STREAM, timeout)
+        # Who sends or takes: a stream has one at a time.
+        self._turn = asyncio.Lock()
 
     @property
     def done(self) -> int:
@@ -165,16 +169,21 @@ class AioBatchWriter:
 
     async def flush(self) -> None:
         """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
-        await self._send()
-        while self._progress.has_open:
-            await self._take()
+        async with self._turn:
+            self._progress.check_open()
+            await self._send()
+            while self._progress.has_open:
+                await self._take()
 
     async def _send_if_due(self) -> None:
-        if self._progress.is_due:
-            await self._send()
-        while self._progress.is_full:
-            await self._send()
-            await self._take()
+        if not (self._progress.is_due or self._progress.is_full):
+            return
+        async with self._turn:
+            if self._progress.is_due:
+                await self._send()
+            while self._progress.is_full:
+                await self._send()
+                await self._take()
 
     async def _send(self) -> None:
         request = self._progress.request()

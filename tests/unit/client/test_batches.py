@@ -261,6 +261,60 @@ def test_what_the_listener_raises_ends_the_batch(sidecar: FakeSidecar, way: str)
     assert sum(len(received.message.writes) for received in sidecar.received) < 9000
 
 
+@pytest.mark.parametrize("way", ["threads", "asyncio"])
+async def test_a_batch_that_its_listener_ended_goes_no_further(sidecar: FakeSidecar, way: str) -> None:
+    """Also when its application goes on after the failure of a write."""
+    sidecar.exchanges["BatchWriteStream"] = writes_done({7: THROTTLED})
+    ends: list[type[Exception]] = []
+
+    def enough(failed: awsidecar.FailedWrite) -> None:
+        raise LookupError("enough")
+
+    def with_threads() -> None:
+        with (
+            awsidecar.connect(sidecar.target) as client,
+            client.dynamodb.batch_writer("users", on_failure=enough) as batch,
+        ):
+            for number in range(3000):
+                try:
+                    batch.put_item(Item={"id": number})
+                except (LookupError, RuntimeError) as failure:
+                    ends.append(type(failure))
+
+    async def with_asyncio() -> None:
+        async with (
+            aio.connect(sidecar.target) as client,
+            client.dynamodb.batch_writer("users", on_failure=enough) as batch,
+        ):
+            for number in range(3000):
+                try:
+                    await batch.put_item(Item={"id": number})
+                except (LookupError, RuntimeError) as failure:
+                    ends.append(type(failure))
+
+    with pytest.raises(RuntimeError, match="the batch has ended"):
+        await (asyncio.to_thread(with_threads) if way == "threads" else with_asyncio())
+    assert ends[0] is LookupError
+    assert set(ends[1:]) == {RuntimeError}
+
+
+async def test_tasks_may_share_a_batch(sidecar: FakeSidecar) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users") as batch:
+
+        async def write(first: int) -> None:
+            for number in range(first, first + 500):
+                await batch.put_item(Item={"id": number})
+
+        await asyncio.gather(*(write(500 * task) for task in range(20)))
+        await asyncio.gather(
+            *(batch.put_item(Item={"id": 10_000 + number}) for number in range(3000)), batch.flush()
+        )
+    assert batch.done == 13_000
+    sent = [write.put.item["id"].n for received in sidecar.received for write in received.message.writes]
+    assert sorted(map(int, sent)) == list(range(13_000))
+
+
 def test_failures_of_large_items_are_kept_up_to_some_bytes(sidecar: FakeSidecar, way: str) -> None:
     unknown = Failure(code=14, message="lost", ambiguous=True)
     sidecar.exchanges["BatchWriteStream"] = writes_done({**dict.fromkeys(range(59), THROTTLED), 59: unknown})
