@@ -1,73 +1,25 @@
+"""What `abort` raises, as gRPC's does."""
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
+from tests.unit.api.serving import WHO_AM_I, Aborted, FakeContext, counted, in_flight, serve, told
 
 from awsidecar.credentials.v1 import credentials_pb2 as pb
 from awsidecar_server.api.admission import Admission
-from awsidecar_server.api.calls import Handler, Reply, Request, Streamed, Streaming, Upload
+from awsidecar_server.api.calls import Reply, Request
 from awsidecar_server.api.edge import Edge
 from awsidecar_server.api.metadata import Regions
 from awsidecar_server.aws.idempotency import Nature
 from awsidecar_server.aws.progress import Awaited
 from awsidecar_server.config import ListenConfig
-from awsidecar_server.contract import CREDENTIALS_SERVICE, Rpc, rpcs
 from awsidecar_server.errors import AwsRejected, CredentialsUnavailable, LimitReached
 from awsidecar_server.ops.telemetry import Telemetry
-
-WHO_AM_I = next(rpc for rpc in rpcs(CREDENTIALS_SERVICE) if rpc.method == "WhoAmI")
-
-
-class Aborted(Exception):
-    """What `abort` raises, as gRPC's does."""
-
-
-class FakeContext:
-    """As much of gRPC's context as the edge asks for."""
-
-    def __init__(self, time_remaining: float | None = None) -> None:
-        self._time_remaining = time_remaining
-        self.code: grpc.StatusCode | None = None
-        self.message = ""
-
-    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        return ()
-
-    def time_remaining(self) -> float | None:
-        return self._time_remaining
-
-    def set_trailing_metadata(self, trailers: Any) -> None:
-        self.trailers = dict(trailers)
-
-    def on_untaken(self, untaken: Callable[[], None]) -> None:
-        self.untaken = untaken
-
-    async def abort(self, code: grpc.StatusCode, message: str, trailers: Any) -> None:
-        self.code, self.message, self.trailers = code, message, dict(trailers)
-        raise Aborted
-
-
-async def serve(handler: Handler, telemetry: Telemetry, context: FakeContext) -> Any:
-    edge = Edge(Admission(ListenConfig()), Regions("eu-central-1", frozenset({"eu-central-1"})), telemetry)
-    method: Any = edge.method(WHO_AM_I, handler)
-    return await method.unary_unary(b"", context)
-
-
-def counted(telemetry: Telemetry, code: str) -> float | None:
-    labels = {"grpc_service": WHO_AM_I.service, "grpc_method": "WhoAmI", "grpc_code": code}
-    return telemetry.registry.get_sample_value("awsidecar_rpc_total", labels)
-
-
-def in_flight(telemetry: Telemetry) -> float | None:
-    labels = {"grpc_service": WHO_AM_I.service, "grpc_method": "WhoAmI"}
-    return telemetry.registry.get_sample_value("awsidecar_rpc_in_flight", labels)
 
 
 async def test_whoever_answers_hears_when_the_answer_is_not_taken() -> None:
@@ -112,14 +64,6 @@ async def test_deadline_ends_the_work(time_remaining: float) -> None:
     assert context.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert ended
     assert (counted(telemetry, "DEADLINE_EXCEEDED"), in_flight(telemetry)) == (1, 0)
-
-
-def told(context: FakeContext) -> dict[str, str]:
-    """The metadata of the one ErrorInfo."""
-    status = status_pb2.Status.FromString(context.trailers["grpc-status-details-bin"])
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    return dict(info.metadata)
 
 
 async def test_deadline_that_cuts_a_write_on_its_way_says_so() -> None:
@@ -252,179 +196,6 @@ async def test_call_that_outlasts_the_grace_is_told_whether_its_write_may_have_b
     assert context.code is grpc.StatusCode.UNAVAILABLE
     assert context.trailers["grpc-retry-pushback-ms"] == "-1"
     assert (counted(telemetry, "UNAVAILABLE"), in_flight(telemetry)) == (1, 0)
-
-
-class FakeStreamContext(FakeContext):
-    """As much of gRPC's context as a stream asks for."""
-
-    def __init__(self, time_remaining: float | None = None) -> None:
-        super().__init__(time_remaining)
-        self.written: list[str] = []
-
-    async def write(self, raw: bytes) -> None:
-        self.written.append(pb.WhoAmIResponse.FromString(raw).region)
-
-
-WATCH = replace(WHO_AM_I, gives_stream=True)
-EXCHANGE = replace(WHO_AM_I, takes_stream=True, gives_stream=True)
-
-
-class Streams:
-    """An edge with its admission, and a method of it that answers with a stream."""
-
-    def __init__(self, rpc: Rpc, handler: Any, *, endless: bool = False, limit_bytes: int = 1024) -> None:
-        self.telemetry = Telemetry()
-        self.admission = Admission(ListenConfig(max_message_bytes=limit_bytes))
-        edge = Edge(self.admission, Regions("eu-central-1", frozenset({"eu-central-1"})), self.telemetry)
-        method: Any = edge.stream(rpc, Streaming(handler, endless=endless))
-        self.serve = method.stream_stream if rpc.takes_stream else method.unary_stream
-
-
-async def streamed_regions(request: Request) -> Streamed:
-    async def messages() -> AsyncGenerator[Message | bytes, None]:
-        yield pb.WhoAmIResponse(region="one")
-        yield pb.WhoAmIResponse(region="two").SerializeToString()
-
-    return Streamed(messages(), "session")
-
-
-async def test_stream_is_written_message_by_message_and_counted() -> None:
-    streams, context = Streams(WATCH, streamed_regions), FakeStreamContext()
-    await streams.serve(b"", context)
-    assert context.written == ["one", "two"]
-    assert context.trailers == {"x-awsidecar-tier": "session"}
-    assert (counted(streams.telemetry, "OK"), in_flight(streams.telemetry)) == (1, 0)
-
-
-async def test_stream_that_fails_says_what_came_before_and_why_and_closes_its_source() -> None:
-    closed = False
-
-    async def handler(request: Request) -> Streamed:
-        async def messages() -> AsyncGenerator[Message | bytes, None]:
-            nonlocal closed
-            try:
-                yield pb.WhoAmIResponse(region="one")
-                raise LimitReached("enough", reason="OVERLOADED")
-            finally:
-                closed = True
-
-        return Streamed(messages(), "session")
-
-    streams, context = Streams(WATCH, handler), FakeStreamContext()
-    with pytest.raises(Aborted):
-        await streams.serve(b"", context)
-    assert (context.written, context.code, closed) == (["one"], grpc.StatusCode.RESOURCE_EXHAUSTED, True)
-    assert context.trailers["x-awsidecar-tier"] == "session"
-    assert counted(streams.telemetry, "RESOURCE_EXHAUSTED") == 1
-
-
-async def test_deadline_ends_a_stream_between_its_messages() -> None:
-    async def handler(request: Request) -> Streamed:
-        async def messages() -> AsyncGenerator[Message | bytes, None]:
-            yield pb.WhoAmIResponse(region="one")
-            await asyncio.Event().wait()
-
-        return Streamed(messages())
-
-    context = FakeStreamContext(0.05)
-    with pytest.raises(Aborted):
-        await Streams(WATCH, handler).serve(b"", context)
-    assert (context.written, context.code) == (["one"], grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-async def test_slow_reader_holds_the_source_back() -> None:
-    made: list[int] = []
-    taken = asyncio.Event()
-
-    class SlowContext(FakeStreamContext):
-        async def write(self, raw: bytes) -> None:
-            await super().write(raw)
-            if len(self.written) == 2:
-                taken.set()
-                await asyncio.Event().wait()
-
-    async def handler(request: Request) -> Streamed:
-        async def messages() -> AsyncGenerator[Message | bytes, None]:
-            for number in range(10):
-                made.append(number)
-                yield pb.WhoAmIResponse(region=str(number))
-
-        return Streamed(messages())
-
-    serving = asyncio.create_task(Streams(WATCH, handler).serve(b"", SlowContext()))
-    await taken.wait()
-    assert made == [0, 1]
-    serving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await serving
-
-
-async def test_stream_that_outlasts_the_grace_is_told_that_the_sidecar_goes() -> None:
-    started = asyncio.Event()
-
-    async def handler(request: Request) -> Streamed:
-        async def messages() -> AsyncGenerator[Message | bytes, None]:
-            started.set()
-            await asyncio.Event().wait()
-            yield pb.WhoAmIResponse()
-
-        return Streamed(messages())
-
-    streams, context = Streams(WATCH, handler), FakeStreamContext()
-    serving = asyncio.create_task(streams.serve(b"", context))
-    await started.wait()
-    streams.admission.drain()
-    streams.admission.stop()
-    serving.cancel()
-    with pytest.raises(Aborted):
-        await serving
-    assert context.code is grpc.StatusCode.UNAVAILABLE
-
-
-@pytest.mark.parametrize("endless", [True, False])
-async def test_drain_ends_a_stream_only_when_it_is_endless(endless: bool) -> None:
-    started, going_on = asyncio.Event(), asyncio.Event()
-
-    async def handler(request: Request) -> Streamed:
-        async def messages() -> AsyncGenerator[Message | bytes, None]:
-            started.set()
-            await going_on.wait()
-            yield pb.WhoAmIResponse(region="end")
-
-        return Streamed(messages())
-
-    streams, context = Streams(WATCH, handler, endless=endless), FakeStreamContext()
-    serving = asyncio.create_task(streams.serve(b"", context))
-    await started.wait()
-    streams.admission.drain()
-    going_on.set()
-    if endless:
-        with pytest.raises(Aborted):
-            await serving
-        assert (context.written, context.code) == ([], grpc.StatusCode.UNAVAILABLE)
-    else:
-        await serving
-        assert context.written == ["end"]
-    await streams.admission.idle()
-
-
-async def test_exchange_reads_its_caller_message_by_message_and_refuses_one_that_is_too_large() -> None:
-    async def handler(upload: Upload) -> Streamed:
-        async def messages() -> AsyncGenerator[Message | bytes, None]:
-            async for message in upload.messages:
-                assert isinstance(message, pb.WhoAmIRequest)
-                yield pb.WhoAmIResponse(region="read")
-
-        return Streamed(messages())
-
-    async def requests() -> AsyncGenerator[bytes, None]:
-        yield b""
-        yield b"\x00" * 11
-
-    streams, context = Streams(EXCHANGE, handler, limit_bytes=10), FakeStreamContext()
-    with pytest.raises(Aborted):
-        await streams.serve(requests(), context)
-    assert (context.written, context.code) == (["read"], grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 @pytest.mark.parametrize(("remaining", "given"), [(10.0, 9.98), (0.1, 0.09), (None, None)])

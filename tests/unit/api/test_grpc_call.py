@@ -1,101 +1,25 @@
+"""That of the ErrorInfo in a status' details; None where there are none."""
+
 from __future__ import annotations
 
 import asyncio
 import base64
 import gzip
-import tracemalloc
 from typing import Any, cast
 
 import grpc
 import hpack
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
+from tests.unit.api.calling import FIELDS, LIMIT, FakeHost, FakeStream, echo, message, unary
 from tests.unit.http2.peer import HEAD, Peer, data, of_kind, open_request
 
-from awsidecar_server.api.grpc_call import Call, UnaryCall
+from awsidecar_server.api.grpc_call import UnaryCall
 from awsidecar_server.api.grpc_server import GrpcServer
-from awsidecar_server.api.grpc_stream_call import StreamCall
 from awsidecar_server.api.grpc_wire import Refused
 from awsidecar_server.http2 import frames
-from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.hpack import encoded
-from awsidecar_server.http2.request import Head, head_of
-
-LIMIT = 1000
-FIELDS = [(":method", "POST"), (":scheme", "http"), (":path", "/s/echo")]
-
-
-def reason_in(details: str | None) -> str | None:
-    """That of the ErrorInfo in a status' details; None where there are none."""
-    if details is None:
-        return None
-    status, info = status_pb2.Status.FromString(base64.b64decode(details + "==")), error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert info.domain == "awsidecar"
-    assert info.metadata["operation"] in {"echo", "join"}
-    return str(info.reason)
-
-
-class FakeStream:
-    """As much of a stream as a call asks for."""
-
-    def __init__(self) -> None:
-        self.has_begun = False
-        self.consumed_bytes = 0
-        self.status: str | None = None
-        self.reason: str | None = None
-        self.body = b""
-        self.share = Budget(0).share()
-
-    def consumed(self, size: int) -> None:
-        self.consumed_bytes += size
-
-    def respond(self, head: bytes, body: bytes, trailers: bytes) -> None:
-        self.body = body
-        self.end(trailers)
-
-    def end(self, block: bytes) -> None:
-        if self.status is not None:  # the first end stands
-            return
-        fields: Any = hpack.Decoder().decode(block)
-        self.status = dict(fields)["grpc-status"]
-        self.reason = reason_in(dict(fields).get("grpc-status-details-bin"))
-
-
-class FakeHost:
-    """Keeps which calls have finished."""
-
-    def __init__(self, limit_bytes: int = 10 * LIMIT) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.max_message_bytes = LIMIT
-        # One connection may have half of what is not set apart.
-        self.budget = Budget(2 * limit_bytes * 8 // 7)
-        self.share = self.budget.share()
-        self.finished_calls: list[Call] = []
-        self.some_finished = asyncio.Event()
-
-    def finished(self, call: Call) -> None:
-        self.finished_calls.append(call)
-        self.some_finished.set()
-
-
-async def echo(raw: bytes, context: Any) -> bytes:
-    return raw
-
-
-async def join(requests: Any, context: Any) -> bytes:
-    return b"+".join([raw async for raw in requests])
-
-
-def unary(host: FakeHost, stream: FakeStream) -> UnaryCall:
-    stream.share = host.share
-    handler: Any = grpc.unary_unary_rpc_method_handler(echo)
-    return UnaryCall(host, cast(Any, stream), handler, Head("/s/echo", "POST", ()))
-
-
-def message(raw: bytes) -> bytes:
-    return b"\0" + len(raw).to_bytes(4, "big") + raw
+from awsidecar_server.http2.request import head_of
 
 
 async def test_message_is_put_together_however_it_is_cut() -> None:
@@ -152,72 +76,6 @@ async def test_call_that_is_lost_before_its_handler_took_a_step_is_finished_all_
     assert stream.body == b""
 
 
-async def test_stream_of_requests_is_cut_into_its_messages_however_it_comes() -> None:
-    raw = message(b"one") + message(b"") + message(b"three")
-    for step in range(1, len(raw) + 1):
-        host, stream = FakeHost(), FakeStream()
-        call = streaming(host, stream)
-        for at in range(0, len(raw), step):
-            call.data(raw[at : at + step])
-        call.ended()
-        await host.some_finished.wait()
-        assert stream.body == message(b"one++three")
-        assert stream.consumed_bytes == len(raw)
-
-
-def streaming(host: FakeHost, stream: FakeStream, serve: Any = join) -> StreamCall:
-    stream.share = host.share
-    handler: Any = grpc.stream_unary_rpc_method_handler(serve)
-    return StreamCall(host, cast(Any, stream), handler, Head("/s/join", "POST", ()))
-
-
-async def test_request_of_a_stream_that_cannot_be_taken_ends_the_call_as_if_its_caller_had_left() -> None:
-    """A handler that makes something of every exception does not get to see it, whichever task of its own reads."""
-    seen: list[str] = []
-
-    async def careful(requests: Any, context: Any) -> bytes:
-        try:
-            reading = asyncio.create_task(join(requests, context))
-            return await reading
-        except Exception as unforeseen:  # noqa: BLE001 - as the edge does
-            seen.append(repr(unforeseen))
-            return b""
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-
-    for raw, status in (
-        (message(b"one") + message(b"x" * (LIMIT + 1))[:9], "8"),
-        (message(b"one") + b"\1" + message(b"compressed")[1:], "13"),
-        (message(b"one")[:-1], "3"),
-    ):
-        host, stream = FakeHost(), FakeStream()
-        call = streaming(host, stream, careful)
-        call.data(raw)
-        call.ended()
-        await host.some_finished.wait()
-        assert (stream.status, seen) == (status, ["cancelled"])
-        assert host.budget.held_bytes == 0
-        seen.clear()
-
-
-async def test_stream_of_requests_that_nobody_reads_counts_against_the_budget() -> None:
-    host, stream = FakeHost(limit_bytes=3 * LIMIT), FakeStream()
-    going_on = asyncio.Event()
-
-    async def late(requests: Any, context: Any) -> bytes:
-        await going_on.wait()
-        return await join(requests, context)
-
-    call = streaming(host, stream, late)
-    for _ in range(4):
-        call.data(message(b"x" * (LIMIT - 100)))
-    assert 2 * LIMIT < host.budget.held_bytes <= 3 * LIMIT
-    going_on.set()
-    await host.some_finished.wait()
-    assert (stream.status, host.budget.held_bytes) == ("8", 0)
-
-
 async def test_request_in_countless_pieces_counts_for_what_it_takes() -> None:
     host, stream = FakeHost(), FakeStream()
     call = unary(host, stream)
@@ -225,46 +83,6 @@ async def test_request_in_countless_pieces_counts_for_what_it_takes() -> None:
         if stream.status is None:
             call.data(piece)
     assert (stream.status, host.budget.held_bytes) == ("8", 0)
-
-
-async def test_budget_of_a_long_stream_comes_back_with_each_message() -> None:
-    host, stream = FakeHost(), FakeStream()
-    call = streaming(host, stream)
-    for _ in range(1000):
-        raw = message(b"x")
-        call.data(raw[:3])
-        call.data(raw[3:])
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-    assert host.budget.held_bytes == 0
-    call.ended()
-    await host.some_finished.wait()
-    assert stream.status == "0"
-
-
-async def test_requests_of_a_stream_that_were_read_are_not_kept() -> None:
-    host, stream = FakeHost(), FakeStream()
-    host.max_message_bytes = 1 << 20
-    host.share = Budget(1 << 24).share()
-    read = asyncio.Event()
-
-    async def size(requests: Any, context: Any) -> bytes:
-        async for raw in requests:
-            assert len(raw) == 1 << 20
-            del raw
-            read.set()
-        return b""
-
-    call = streaming(host, stream, size)
-    tracemalloc.start()
-    call.data(message(bytes(1 << 20)) + b"\0")  # and a beginning of the next one
-    await read.wait()
-    await asyncio.sleep(0)
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 1 << 19
-    call.lost()
-    await host.some_finished.wait()
 
 
 @pytest.mark.parametrize("end", ["lost", "finished"])
@@ -374,26 +192,6 @@ async def test_message_that_is_too_much_for_what_may_wait_when_it_is_large_is_re
     _, stream = compressed(host, bytes(2 << 20))
     await host.some_finished.wait()
     assert (stream.status, host.budget.held_bytes) == ("8", 0)
-
-
-async def test_requests_of_a_stream_are_not_made_before_they_are_asked_for() -> None:
-    host, stream = FakeHost(limit_bytes=1 << 20), FakeStream()
-    asked = asyncio.Event()
-
-    async def first(requests: Any, context: Any) -> bytes:
-        asked.set()
-        await asyncio.Event().wait()
-        return b""
-
-    call = streaming(host, stream, first)
-    await asked.wait()
-    tracemalloc.start()
-    call.data(message(b"") * 100_000)
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 1_500_000
-    call.lost()
-    await host.some_finished.wait()
 
 
 async def test_request_that_was_refused_is_not_served_though_it_ends_well() -> None:
