@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
@@ -19,6 +20,7 @@ from awsidecar_server.documents.numbers import double_of, text_of
 
 # The mark of the mapping's own names.
 _MARK = "$"
+_NOT_FINITE = "is no number that DynamoDB has, which has neither NaN nor infinities"
 _NOT_HELD = 'is a number that a double does not hold exactly; write it as text: {"$N": "12345678901234567890"}'
 
 
@@ -107,7 +109,7 @@ def _map_to_attribute(struct: Struct, target: AttributeValue) -> None:
 def _number_text(value: Value) -> str:
     text = text_of(value.number_value)
     if text is None:
-        raise Fault(_NOT_HELD)
+        raise Fault(_NOT_HELD if isfinite(value.number_value) else _NOT_FINITE)
     return text
 
 

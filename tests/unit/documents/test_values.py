@@ -151,8 +151,9 @@ def test_names_of_attributes_are_escaped_as_all_others() -> None:
     ("document", "path", "problem"),
     [
         ({"tags": [1, "a", {"price": 2.0**53}]}, "tags[2].price", "double"),
-        ({"a": {"b": [float("nan")]}}, "a.b[0]", "double"),
-        ({"a": float("-inf")}, "a", "double"),
+        ({"a": {"b": [float("nan")]}}, "a.b[0]", "neither NaN nor infinities"),
+        ({"a": float("-inf")}, "a", "neither NaN nor infinities"),
+        ({"a": {"$NS": [float("inf")]}}, "a.$NS[0]", "neither NaN nor infinities"),
         ({"a": {"$ref": "#"}}, "a.$ref", "$$ref"),
         ({"a": {"$ss": ["x"]}}, "a.$ss", "$SS"),
         ({"a": {"$SS": ["x"], "b": 1}}, "a.$SS", "alone"),
