@@ -31,6 +31,7 @@ DIFFERENCES: Mapping[str, Mapping[str, str]] = {
     MINISTACK: {
         "arithmetic": "`ADD` counts with 28 digits, AWS with 38",
         "limits of statements": "`ExecuteStatement` takes no notice of `Limit`, and gives no `NextToken`",
+        "statements in parentheses": "`ExecuteStatement` calls `(SELECT ...)` not well formed",
     },
     DYNAMODB_LOCAL: {
         "backups": "it has none of their operations",

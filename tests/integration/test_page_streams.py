@@ -182,6 +182,21 @@ def test_statement_in_limited_parts_gives_every_match_once(stub: DynamoDbService
     assert parts == (1 if all_at_once else 3)
 
 
+@pytest.mark.parametrize("before", ["/* DELETE */ ", "-- DELETE\n", "( /* DELETE */"])
+def test_select_is_read_behind_comments_and_in_parentheses(
+    stub: DynamoDbServiceStub, backend: Backend, before: str
+) -> None:
+    after = ")" if "(" in before else ""
+    select = f'{before}SELECT * FROM "{TABLE}" WHERE device = \'d1\' AND "at" < 3{after}'
+    request = ExecuteStatementStreamRequest(statement=ExecuteStatementRequest(statement=select))
+    call = stub.ExecuteStatementStream(request, timeout=PATIENCE_SECONDS)
+    if after and backend.differs_in("statements in parentheses"):
+        with pytest.raises(grpc.RpcError, match="well formed"):
+            list(call)
+    else:
+        assert [key for one in call for key in keys(one.page)] == [("d1", 0), ("d1", 1), ("d1", 2)]
+
+
 def test_refusal_of_aws_ends_the_stream_with_its_details(stub: DynamoDbServiceStub) -> None:
     call = stub.ScanStream(scan_request({"TableName": "Nothing"}), timeout=PATIENCE_SECONDS)
     with pytest.raises(grpc.RpcError) as refused:

@@ -13,7 +13,8 @@ the first would have had. What that means, operation by operation:
   a shorter list each time.
 - `BatchWriteItem` is puts and deletes that have neither conditions nor old values.
 - Transactions, exports and imports are repeatable by their token: AWS answers a repetition as it answered the first.
-- PartiQL statements that write are not: an INSERT finds its own item, and an UPDATE may compute.
+- PartiQL statements that write are not: an INSERT finds its own item, and an UPDATE may compute. One that reads is told
+  by its first word, behind white space, comments and opening parentheses.
 - Of the settings, those are repeatable that AWS lets be set to what they are: tags, resource policies (unless a
   revision is expected), point-in-time recovery. The others answer a repetition with an error of their own
   (`ResourceInUseException`; "TimeToLive is already enabled"), and `CreateBackup` makes a second backup.
@@ -69,6 +70,16 @@ _PLAIN_UPDATE = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
+_LONGEST_STATEMENT = 8192
+# What may stand before a statement's first word, by PartiQL's grammar. A comment that could be read in two ways is not
+# seen through, since the first word would be another: one that has the beginning of another inside, as comments that
+# nest have; and one with a character inside that may end a line, or not.
+_LINE_COMMENT = r"--[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*+\r?\n"
+_BLOCK_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/"
+# A write may stand in parentheses, too: it is the first word that tells, which is all of a word.
+_SELECT = re.compile(rf"(?:[\s(]|{_LINE_COMMENT}|{_BLOCK_COMMENT})*+(?ai:SELECT)(?=[^\w$])")
+
 
 def nature_of(operation: str, parameters: Callable[[], Parameters]) -> Nature:
     """The nature of a call. Its parameters (in AWS's names) are asked for where they decide, so failures only."""
@@ -116,8 +127,7 @@ def _without(member: str) -> Callable[[Parameters], Nature]:
 
 
 def _is_select(statement: Parameters) -> bool:
-    start = str(statement.get("Statement", "")).lstrip()[:7]
-    return start[:6].upper() == "SELECT" and start[6:].isspace()
+    return _SELECT.match(str(statement.get("Statement", "")), 0, _LONGEST_STATEMENT) is not None
 
 
 def _statement(parameters: Parameters) -> Nature:
