@@ -36,6 +36,11 @@ class Requests:
     def of(self, message: Message) -> Message:
         """AWS's request; raises `InvalidRequest` naming the value at fault."""
         request = self._class()
+        self.write(message, request)
+        return request
+
+    def write(self, message: Message, request: Message) -> None:
+        """Writes AWS's request into an empty message; raises `InvalidRequest` naming the value at fault."""
         for field, _ in message.ListFields():
             copy = self._copies.get(field.name)
             if copy is None:
@@ -44,7 +49,6 @@ class Requests:
                 copy(message, request, field.name)
             except Fault as fault:
                 raise fault.within(f".{field.json_name}").as_request_error() from None
-        return request
 
 
 class Replies:

@@ -57,7 +57,7 @@ class DocumentPages:
 
     def _request(self, message: Any) -> Any:
         request: Any = self._stream.request_class()
-        getattr(request, self._stream.asked).CopyFrom(self._requests.of(message))
+        self._requests.write(message, getattr(request, self._stream.asked))
         if message.HasField("item_limit"):
             if message.item_limit < 1:
                 raise InvalidRequest.of("ItemLimit", f"must be at least 1, and is {message.item_limit}")

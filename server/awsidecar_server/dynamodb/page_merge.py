@@ -13,6 +13,14 @@ from awsidecar_server.dynamodb.page_reader import Page, PageReader
 
 # Readers that read at a time. Each holds up to one page (1 MB of items) until the caller takes it.
 AT_A_TIME = 16
+# Of the requests of all readers that read at a time: each is held as a message and as what is sent, and they may all be
+# written in one step of the event loop.
+_REQUEST_BYTES = 512 * 1024
+
+
+def side_by_side(request_bytes: int) -> int:
+    """How many readers may read at a time whose requests have so many bytes; always one, however large."""
+    return max(1, min(AT_A_TIME, _REQUEST_BYTES // max(1, request_bytes)))
 
 
 class Quota:
@@ -50,11 +58,12 @@ class Merge:
     there are no more pages than readers at a time, and the one that the caller has.
     """
 
-    def __init__(self, readers: Iterable[PageReader], quota: Quota) -> None:
+    def __init__(self, readers: Iterable[PageReader], quota: Quota, at_a_time: int = 1) -> None:
+        """`at_a_time` says how many readers read side by side; the others begin as these end."""
         self._to_begin = iter(readers)
         self._quota = quota
         # Those between two pages, longest waiting first.
-        self._waiting = deque(islice(self._to_begin, AT_A_TIME))
+        self._waiting = deque(islice(self._to_begin, at_a_time))
         # Those that read, or have read, with their shares; in the order in which they began.
         self._reading: dict[asyncio.Task[Page], tuple[PageReader, int | None]] = {}
 

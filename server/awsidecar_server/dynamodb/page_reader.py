@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -93,20 +92,22 @@ class PageReader:
         self,
         operations: Operations,
         paging: Paging,
-        request: PageRequest,
+        request: Callable[[], PageRequest],
         scoping: Scoping,
         *,
         naming: Naming,
         segment: int = 0,
     ) -> None:
+        """`request` is called for the first page; what it gives is the reader's own until the last."""
         self._segment = segment
         self._naming = naming
         self._operation = operations[paging.operation]
         self._paging = paging
         self._scoping = scoping
-        # That of the next page.
-        self._request: Any = deepcopy(request)
-        self._page_limit = request.limit if request.HasField("limit") else _MOST
+        self._first_request = request
+        # That of the next page; None: nothing is asked yet.
+        self._request: Any = None
+        self._page_limit = _MOST
         # The items that the newest page was chosen from, and those that it had.
         self._chosen: tuple[int, int] | None = None
 
@@ -116,6 +117,8 @@ class PageReader:
         AWS's `Limit` counts items before the filter, so a page may have too many. Then it is read again with a lower
         limit: what resumes a stream is always AWS's own word, also where the items are not all wanted.
         """
+        if self._request is None:
+            self._begin()
         if share is None:
             return self._past(await self._read())
         while True:
@@ -125,6 +128,11 @@ class PageReader:
             # A page of no more items than wanted has no more than that after the filter.
             if page.count <= share or limit <= share:
                 return self._past(page)
+
+    def _begin(self) -> None:
+        self._request = self._first_request()
+        if self._request.HasField("limit"):
+            self._page_limit = self._request.limit
 
     def _limit(self, share: int) -> int:
         """How many items to read for half of the share, at least, as the newest page has it; or for less."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from functools import partial
 
 from google.protobuf.message import Message
 
 from awsidecar.dynamodb.v1.page_streams_pb2 import (
     ExecuteStatementStreamRequest,
     QueryStreamRequest,
-    ScanSegmentPosition,
     ScanStreamRequest,
 )
 from awsidecar.dynamodb.v1.partiql_pb2 import ExecuteStatementRequest
@@ -17,14 +18,12 @@ from awsidecar.dynamodb.v1.query_pb2 import QueryRequest, ScanRequest
 from awsidecar_server.aws.idempotency import Nature, nature_of
 from awsidecar_server.dynamodb.field_names import within
 from awsidecar_server.dynamodb.page_merge import Merge, Quota
-from awsidecar_server.dynamodb.page_reader import QUERY, SCAN, STATEMENT, PageReader, PageRequest, Scoping
+from awsidecar_server.dynamodb.page_reader import QUERY, SCAN, STATEMENT, PageReader, PageRequest, Paging, Scoping
+from awsidecar_server.dynamodb.scan_segments import Parts, Positions, check_segments, path_of
 from awsidecar_server.errors import InvalidRequest, Naming
 from awsidecar_server.operations import Operations
 
 Responses = AsyncGenerator[Message | bytes, None]
-
-# AWS's own bound of `TotalSegments`.
-MOST_SEGMENTS = 1_000_000
 
 # Where the request that AWS is asked stands in the caller's.
 _FIELDS: Mapping[type[PageRequest], str] = {
@@ -35,7 +34,11 @@ _FIELDS: Mapping[type[PageRequest], str] = {
 
 
 class PageStreams:
-    """The streams of pages. They raise `InvalidRequest` when they are asked for, and AWS's refusals as they read."""
+    """The streams of pages.
+
+    They raise `InvalidRequest` when they are asked for, or before their first page, and AWS's refusals as they read.
+    The request that they are asked with is theirs from then on: they change it as they read, so as to copy nothing.
+    """
 
     def __init__(self, operations: Operations, *, is_plain: bool = False) -> None:
         """`is_plain` says that callers give the members of AWS's request as their own, not in a field of it."""
@@ -45,8 +48,7 @@ class PageStreams:
     def query(self, request: QueryStreamRequest, scoping: Scoping) -> Responses:
         """The pages of a query, as `QueryStreamResponse`."""
         quota = _quota(request)
-        reader = PageReader(self._operations, QUERY, request.query, scoping, naming=self._naming(request.query))
-        return Merge([reader], quota).responses()
+        return self._one_after_the_other(QUERY, request.query, scoping, quota)
 
     def statement(self, request: ExecuteStatementStreamRequest, scoping: Scoping) -> Responses:
         """The pages of a SELECT, as `ExecuteStatementStreamResponse`."""
@@ -55,33 +57,40 @@ class PageStreams:
         # A stream may be asked for again to resume it, and a write must not be.
         if text and nature_of(STATEMENT.operation, lambda: {"Statement": text}) is not Nature.READ:
             raise InvalidRequest.of("statement.Statement", "is not a SELECT; ExecuteStatement performs writes")
-        reader = PageReader(self._operations, STATEMENT, statement, scoping, naming=self._naming(statement))
-        return Merge([reader], quota).responses()
+        return self._one_after_the_other(STATEMENT, statement, scoping, quota)
 
     def scan(self, request: ScanStreamRequest, scoping: Scoping) -> Responses:
         """The pages of a scan, as `ScanStreamResponse`."""
         quota = _quota(request)
-        return Merge(self._segments(request, scoping), quota).responses()
+        if request.HasField("segments"):
+            check_segments(request)
+            return self._side_by_side(request, scoping, quota)
+        if request.positions:
+            raise InvalidRequest.of("positions", "needs segments")
+        return self._one_after_the_other(SCAN, request.scan, scoping, quota)
 
-    def _segments(self, request: ScanStreamRequest, scoping: Scoping) -> Iterable[PageReader]:
-        if not request.HasField("segments"):
-            if request.positions:
-                raise InvalidRequest.of("positions", "needs segments")
-            return [PageReader(self._operations, SCAN, request.scan, scoping, naming=self._naming(request.scan))]
-        _check_segments(request.segments, request.scan)
-        positions = _positions(request)
+    def _one_after_the_other(self, paging: Paging, asked: PageRequest, scoping: Scoping, quota: Quota) -> Responses:
+        reader = PageReader(self._operations, paging, lambda: asked, scoping, naming=self._naming(asked))
+        return Merge([reader], quota).responses()
 
-        def readers() -> Iterator[PageReader]:
-            for segment in range(request.segments):
-                path, position = positions.get(segment, ("", None))
-                if position is None or not position.finished:
-                    part = _part(request, segment, position)
-                    naming = self._naming(
-                        part, {"ExclusiveStartKey": f"{path}.exclusive_start_key"} if path else {}
-                    )
-                    yield PageReader(self._operations, SCAN, part, scoping, naming=naming, segment=segment)
+    async def _side_by_side(self, request: ScanStreamRequest, scoping: Scoping, quota: Quota) -> Responses:
+        positions = await Positions.of(request)
+        parts = Parts(request, positions.most_bytes)
+        readers = self._readers(request, positions, parts, scoping)
+        async with aclosing(Merge(readers, quota, parts.at_a_time).responses()) as responses:
+            async for response in responses:
+                yield response
 
-        return readers()
+    def _readers(
+        self, request: ScanStreamRequest, positions: Positions, parts: Parts, scoping: Scoping
+    ) -> Iterator[PageReader]:
+        from_the_start = self._naming(request.scan)
+        for segment, place in positions.unfinished(request.segments):
+            naming = from_the_start
+            if place is not None:
+                naming = self._naming(request.scan, {"ExclusiveStartKey": f"{path_of(place)}.exclusive_start_key"})
+            part = partial(parts.part, segment, place)
+            yield PageReader(self._operations, SCAN, part, scoping, naming=naming, segment=segment)
 
     def _naming(self, asked: PageRequest, others: Mapping[str, str] | None = None) -> Naming:
         """What the caller calls the members of the request that AWS is asked."""
@@ -94,39 +103,3 @@ def _quota(request: QueryStreamRequest | ScanStreamRequest | ExecuteStatementStr
     if request.item_limit < 1:
         raise InvalidRequest.of("item_limit", f"must be at least 1, and is {request.item_limit}")
     return Quota(request.item_limit)
-
-
-def _check_segments(segments: int, scan: ScanRequest) -> None:
-    if not 1 <= segments <= MOST_SEGMENTS:
-        raise InvalidRequest.of("segments", f"must be 1 to {MOST_SEGMENTS}, and is {segments}")
-    taken = {"Segment": scan.HasField("segment"), "TotalSegments": scan.HasField("total_segments")}
-    for name, is_set in {**taken, "ExclusiveStartKey": bool(scan.exclusive_start_key)}.items():
-        if is_set:
-            raise InvalidRequest.of(f"scan.{name}", "must be absent beside segments; positions resumes them")
-
-
-def _positions(request: ScanStreamRequest) -> dict[int, tuple[str, ScanSegmentPosition]]:
-    """By segment: each position, and its path."""
-    found: dict[int, tuple[str, ScanSegmentPosition]] = {}
-    for index, position in enumerate(request.positions):
-        path = f"positions[{index}]"
-        if not 0 <= position.segment < request.segments:
-            raise InvalidRequest.of(
-                f"{path}.segment", f"must be 0 to {request.segments - 1}, and is {position.segment}"
-            )
-        if position.segment in found:
-            raise InvalidRequest.of(f"{path}.segment", f"names segment {position.segment} a second time")
-        if position.finished and position.exclusive_start_key:
-            raise InvalidRequest.of(f"{path}.exclusive_start_key", "must be empty in a finished segment")
-        found[position.segment] = path, position
-    return found
-
-
-def _part(request: ScanStreamRequest, segment: int, position: ScanSegmentPosition | None) -> ScanRequest:
-    part = ScanRequest()
-    part.CopyFrom(request.scan)  # merging goes by way of bytes, not as deep as AWS may be asked
-    part.segment, part.total_segments = segment, request.segments
-    if position is not None:
-        for name, value in position.exclusive_start_key.items():
-            part.exclusive_start_key[name].CopyFrom(value)
-    return part

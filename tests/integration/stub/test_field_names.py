@@ -128,6 +128,8 @@ CASES: dict[str, tuple[Message, dict[str, Answer], str]] = {
         {},
         "positions[1].exclusive_start_key.id",
     ),
+    "position of no segment": (resumed((0, {"id": ONE}), (4, {})), {}, "positions[1].segment"),
+    "position that comes again": (resumed((1, {}), (1, {})), {}, "positions[1].segment"),
     "position that AWS refuses": (
         resumed((0, {"id": ONE})),
         {"Scan": invalid("exclusiveStartKey")},

@@ -66,6 +66,29 @@ async def test_cancelled_parallel_scan_ends_the_reads_of_all_segments(sidecar: S
         await reading
 
 
+async def test_parallel_scan_with_a_large_request_has_one_on_its_way_at_a_time(
+    sidecar: Sidecar, aws: StubAws
+) -> None:
+    aws.on("Scan", held(page(1, last=True)))
+    scan = ScanRequest(table_name="users", filter_expression="x" * 300_000)
+    call = sidecar.dynamodb.ScanStream(ScanStreamRequest(scan=scan, segments=4), timeout=PATIENCE_SECONDS)
+    reading = asyncio.ensure_future(call.read())
+    await aws.until(lambda: aws.in_progress == 1)
+    for _ in range(50):
+        await sidecar.dynamodb.GetItem(GET)
+    assert aws.count("Scan") == 1
+    aws.release()
+    await reading
+    while await call.read() is not grpc.aio.EOF:
+        pass
+    assert [request.parameters["Segment"] for request in aws.requests if request.operation == "Scan"] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+
+
 async def test_reader_that_stops_stops_the_reading(sidecar: Sidecar, aws: StubAws) -> None:
     """What is not read waits in the sidecar, two pages of it, and a few on the way, and AWS is asked for no more."""
     text = "." * PAGE_BYTES

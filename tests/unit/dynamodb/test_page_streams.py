@@ -147,7 +147,14 @@ async def test_limit_below_one_is_refused_with_its_field(limit: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["INSERT INTO T VALUE {'id': 1}", "UPDATE T SET a = 1 WHERE id = 1", "DELETE FROM T WHERE id = 1", "SELECTED"],
+    [
+        "INSERT INTO T VALUE {'id': 1}",
+        "UPDATE T SET a = 1 WHERE id = 1",
+        "DELETE FROM T WHERE id = 1",
+        "SELECTED",
+        "/* SELECT */ DELETE FROM T",
+        "(DELETE FROM T)",
+    ],
 )
 async def test_statement_that_writes_is_refused_before_it_is_sent(text: str) -> None:
     """Who resumes a stream would write twice."""
@@ -158,7 +165,17 @@ async def test_statement_that_writes_is_refused_before_it_is_sent(text: str) -> 
     assert not table.requests
 
 
-@pytest.mark.parametrize("text", ["select\r\n* from T", " \n SELECT\t* FROM T"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select\r\n* from T",
+        " \n SELECT\t* FROM T",
+        "/* x */ SELECT * FROM T",
+        "-- c\nSELECT * FROM T",
+        "(SELECT * FROM T)",
+        "SELECT*FROM T",
+    ],
+)
 async def test_select_is_known_however_it_is_laid_out(text: str) -> None:
     assert all_numbers(await stated(plain(4), statement=ExecuteStatementRequest(statement=text))) == [0, 1, 2, 3]
 

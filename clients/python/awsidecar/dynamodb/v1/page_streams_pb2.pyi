@@ -96,8 +96,8 @@ class ScanStreamRequest(_message.Message):
     counts. The stream ends with the page that reaches it. Absent, the stream goes to the last page.
     """
     segments: _builtins.int
-    """In how many parts the table is read, 1 to 1000000. Up to 16 of them are read at once, each a page ahead; the next
-    is begun when one has ended. Absent, the scan is sequential.
+    """In how many parts the table is read, 1 to 1000000. Up to 16 of them are read at once, each a page ahead; fewer
+    where the request has more than 32 KiB. The next is begun when one has ended. Absent, the scan is sequential.
     """
     @_builtins.property
     def scan(self) -> _query_pb2.ScanRequest:
@@ -234,8 +234,9 @@ class ExecuteStatementStreamRequest(_message.Message):
     """
     @_builtins.property
     def statement(self) -> _partiql_pb2.ExecuteStatementRequest:
-        """What ExecuteStatement is asked. Required, and a SELECT: anything else is INVALID_ARGUMENT. Its `limit` bounds each
-        page, its `next_token` is where the stream begins: that of any page of an earlier stream of the same statement.
+        """What ExecuteStatement is asked. Required, and a SELECT, be it behind comments or in parentheses: anything else is
+        INVALID_ARGUMENT. Its `limit` bounds each page, its `next_token` is where the stream begins: that of any page of an
+        earlier stream of the same statement.
         """
 
     def __init__(
