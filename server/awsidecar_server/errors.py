@@ -118,10 +118,13 @@ class DeadlineSpent(SidecarError):
     """The caller's deadline passed during the work.
 
     `awaited` is the state that the call was waiting for, if it is a wait, and `status` the last one that AWS told.
+    `endless`: it was in the middle of an answer without an end of its own.
     """
 
-    def __init__(self, awaited: str = "", status: str = "") -> None:
+    def __init__(self, awaited: str = "", status: str = "", *, endless: bool = False) -> None:
         message = "the deadline passed before AWS answered"
+        if endless:
+            message = "the deadline passed, and nothing else ended the call; go on with the last checkpoint"
         if awaited:
             last = f"the last one was {status}" if status else "AWS has told none"
             message = f"the deadline passed while the call waited for the state {awaited}; {last}"

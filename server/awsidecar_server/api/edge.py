@@ -149,11 +149,16 @@ class Edge:
             self._admission.begin_endless(task)
         handler: Any = streaming.handler
         try:
-            await _within_deadline(self._written_out(handler(call), context), call.deadline, call.progress)
+            work = self._written_out(handler(call), context, call.progress)
+            await _within_deadline(work, call.deadline, call.progress)
+        except DeadlineSpent as spent:
+            if streaming.endless and call.progress.has_answered:
+                raise DeadlineSpent(endless=True) from spent
+            raise
         finally:
             self._admission.end_endless(task)
 
-    async def _written_out(self, opening: Awaitable[Streamed], context: _Context) -> None:
+    async def _written_out(self, opening: Awaitable[Streamed], context: _Context, progress: Progress) -> None:
         streamed = await opening
         if streamed.tier:
             context.set_trailing_metadata(trailers(streamed.tier, "", 0))
@@ -161,6 +166,7 @@ class Edge:
             async with aclosing(streamed.messages) as messages:
                 async for message in messages:
                     await context.write(self._written(message))
+                    progress.has_answered = True
         except Exception as failure:
             if streamed.tier and not getattr(failure, "tier", "-"):
                 failure.tier = streamed.tier  # type: ignore[attr-defined]

@@ -23,12 +23,14 @@ class Progress:
     Whoever sends changes it. It outlives the sending, which a deadline may cut anywhere, and whatever comes after.
     """
 
-    __slots__ = ("_is_out", "_nature", "_was_ambiguous", "attempts", "awaited")
+    __slots__ = ("_is_out", "_nature", "_was_ambiguous", "attempts", "awaited", "has_answered")
 
     def __init__(self) -> None:
         self.attempts = 0
         # None: the call does not wait for a state.
         self.awaited: Awaited | None = None
+        # The caller has been sent a message of the answer.
+        self.has_answered = False
         self._nature: Callable[[], Nature] = _unknown
         # A request has left us, and nobody knows that it did nothing: no answer has come yet, or a favourable one.
         self._is_out = False

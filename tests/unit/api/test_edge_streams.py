@@ -101,6 +101,31 @@ async def test_deadline_ends_a_stream_between_its_messages() -> None:
     assert (context.written, context.code) == (["one"], grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
+@pytest.mark.parametrize(
+    ("endless", "answers", "words"),
+    [
+        (True, True, "the deadline passed, and nothing else ended the call; go on with the last checkpoint"),
+        (True, False, "the deadline passed before AWS answered"),
+        (False, True, "the deadline passed before AWS answered"),
+    ],
+)
+async def test_deadline_of_an_endless_answer_that_has_begun_is_no_delay_of_aws(
+    endless: bool, answers: bool, words: str
+) -> None:
+    async def handler(request: Request) -> Streamed:
+        async def messages() -> AsyncGenerator[Message | bytes, None]:
+            if answers:
+                yield pb.WhoAmIResponse(region="one")
+            await asyncio.Event().wait()
+
+        return Streamed(messages())
+
+    context = FakeStreamContext(0.05)
+    with pytest.raises(Aborted):
+        await Streams(WATCH, handler, endless=endless).serve(b"", context)
+    assert (context.code, context.message) == (grpc.StatusCode.DEADLINE_EXCEEDED, words)
+
+
 async def test_slow_reader_holds_the_source_back() -> None:
     made: list[int] = []
     taken = asyncio.Event()
