@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -41,7 +41,8 @@ def table(client: awsidecar.Client, name: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        client.dynamodb.delete_table(TableName=name)
+        with suppress(errors.ResourceNotFoundException):
+            client.dynamodb.delete_table(TableName=name)
 
 
 @pytest.fixture
@@ -110,6 +111,21 @@ def test_disabled_stream_is_given_to_its_end(client: awsidecar.Client) -> None:
         assert refused.value.reason == "STREAM_NOT_ENABLED"
 
 
+def test_stream_of_a_table_that_was_deleted_is_given_to_its_end(client: awsidecar.Client) -> None:
+    with table(client, "deleted") as name:
+        watch = client.dynamodb.watch_table(name)
+        watch.begin()
+        put(client, name, "a", "b")
+        client.dynamodb.delete_table(TableName=name)
+        changes = iter(client.dynamodb.watch_table(name, checkpoint=watch.checkpoint))
+        assert [next(changes)["dynamodb"]["Keys"]["id"] for _ in range(2)] == ["a", "b"]
+        with pytest.raises(errors.FailedPrecondition) as ended:
+            next(changes)
+        assert ended.value.reason == "STREAM_ENDED"
+        with pytest.raises(errors.InvalidRequest, match="checkpoint: is of another table"):
+            client.dynamodb.watch_table("deleted-too", checkpoint=watch.checkpoint).begin()
+
+
 def test_checkpoint_of_another_table_is_refused(client: awsidecar.Client) -> None:
     with table(client, "one-of-two") as one, table(client, "two-of-two") as other:
         watch = client.dynamodb.watch_table(one)
@@ -139,6 +155,19 @@ def test_watch_of_a_session_ends_with_it(backend: Backend) -> None:
         session.close()
         with pytest.raises(errors.SessionNotFound):
             next(iter(watch))
+
+
+def test_deadline_of_a_watch_that_is_well_says_that_it_was_the_deadline(backend: Backend) -> None:
+    with (
+        awsidecar.connect(backend.sidecar.target) as other,
+        table(other, "with-a-deadline") as name,
+        grpc.insecure_channel(backend.sidecar.target) as channel,
+    ):
+        call = DynamoDbServiceStub(channel).WatchTable(WatchTableRequest(table_name=name), timeout=2)
+        assert next(iter(call)).checkpoint
+        with pytest.raises(grpc.RpcError, match="nothing else ended the call") as ended:
+            next(iter(call))
+        assert error_info(ended.value).reason == "DEADLINE_SPENT"
 
 
 def test_drain_ends_a_watch_at_once_and_says_why(backend: Backend) -> None:

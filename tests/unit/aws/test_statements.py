@@ -128,3 +128,9 @@ def test_no_other_word_is_one(before: str, word: str) -> None:
 )
 def test_what_is_no_select_or_may_be_something_else_is_none(statement: str) -> None:
     assert not is_read(statement)
+
+
+def test_long_openings_are_read_in_no_time() -> None:
+    """Or whoever sends one keeps the others waiting; with a second look back this would take years."""
+    for before in ("/*" * 500_000, "(" * 1_000_000, "--\n" * 300_000, "/**/" * 300_000, "/" * 1_000_000):
+        assert not is_read(before + DELETE)

@@ -9,17 +9,29 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from awsidecar_server.dynamodb.changes.lineage import MOST_SHARDS
 from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, Position, Since
 
 _VERSION = 1
 _CHECKSUM_BYTES = 4
-# Of a stream with tens of thousands of open shards. What is longer is none of ours, nor what unpacks to more.
+# More than `MOST_SHARDS` take. What is longer is none of ours, nor what unpacks to more.
 _LONGEST_TEXT = 2 * 1024 * 1024
-_MOST_BYTES = 8 * 1024 * 1024
+_MOST_BYTES = 4 * 1024 * 1024
+# What `text` packs, and nothing else: how long it takes to read, and what positions come of it, follows from this. AWS
+# has up to 1024 characters of an ARN, 65 of a shard's id and 40 digits of a sequence number; emulators have more digits.
+_FORM = re.compile(
+    rb'\["[!#-\[\]-~]{1,1024}+",'
+    rb'\{(?:"[!#-\[\]-~]{1,65}+":"(?:[=>][0-9]{1,80}+|@[0-9]{1,15}+|[\^$])"(?:,(?=")|(?=\})))*+\}\]'
+)
+# The end of the year 9999, the last that a timestamp has. In milliseconds since 1970.
+_LAST_MOMENT = 253_402_300_799_999
+# The bytes are mostly digits without pattern: more work makes them smaller by some hundredths.
+_COMPRESSION = 1
 
 
 class BadCheckpoint(ValueError):
@@ -36,7 +48,9 @@ class Checkpoint:
     def text(self) -> str:
         """Printable, without padding or line breaks."""
         written = [self.stream_arn, {shard_id: _written(one) for shard_id, one in self.positions.items()}]
-        packed = bytes([_VERSION]) + zlib.compress(json.dumps(written, separators=(",", ":")).encode())
+        packed = bytes([_VERSION]) + zlib.compress(
+            json.dumps(written, separators=(",", ":")).encode(), _COMPRESSION
+        )
         checksum = zlib.crc32(packed).to_bytes(_CHECKSUM_BYTES, "big")
         return base64.urlsafe_b64encode(packed + checksum).rstrip(b"=").decode()
 
@@ -56,19 +70,20 @@ class Checkpoint:
             raise BadCheckpoint("was made by another version of the sidecar")
         try:
             stream_arn, positions = json.loads(_unpacked(packed[1:]))
-            found = {str(shard_id): _read(written) for shard_id, written in positions.items()}
-        except (AttributeError, IndexError, RecursionError, TypeError, ValueError, zlib.error) as malformed:
+            return cls(stream_arn, {shard_id: _read(written) for shard_id, written in positions.items()})
+        except BadCheckpoint:
+            raise
+        except (ValueError, zlib.error) as malformed:
             raise BadCheckpoint("is no checkpoint") from malformed
-        if not isinstance(stream_arn, str):
-            raise BadCheckpoint("is no checkpoint")
-        return cls(stream_arn, found)
 
 
 def _unpacked(deflated: bytes) -> bytes:
     inflating = zlib.decompressobj()
     written = inflating.decompress(deflated, _MOST_BYTES)
-    if not inflating.eof:
-        raise ValueError("more than a checkpoint has")
+    if not inflating.eof or not _FORM.fullmatch(written):
+        raise ValueError("not as a checkpoint is written")
+    if written.count(b'":"') > MOST_SHARDS:
+        raise BadCheckpoint("names more shards than a stream has")
     return written
 
 
@@ -87,13 +102,17 @@ def _written(position: Position) -> str:
 
 
 def _read(written: str) -> Position:
+    """Of a text that has the form."""
     kind, rest = written[0], written[1:]
-    if kind in "=>" and rest.isascii() and rest.isdecimal():
-        return At(rest) if kind == "=" else After(rest)
-    if kind == "@" and rest.isascii() and rest.isdecimal():
-        return Since(int(rest))
-    if written == "^":
-        return Oldest()
-    if written == "$":
-        return End()
-    raise ValueError("no position")
+    match kind:
+        case "=":
+            return At(rest)
+        case ">":
+            return After(rest)
+        case "^":
+            return Oldest()
+        case "$":
+            return End()
+    if int(rest) > _LAST_MOMENT:
+        raise ValueError("no time that AWS takes")
+    return Since(int(rest))

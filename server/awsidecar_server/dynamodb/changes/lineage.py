@@ -7,10 +7,14 @@ have been read, or were not wanted; every other shard that is listed is still to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from awsidecar_server.dynamodb.changes.positions import At, End, Oldest, Position
+
+# A stream with more is not watched. No table comes near, and neither a list nor a checkpoint may grow without end.
+MOST_SHARDS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,17 @@ class Lineage:
         # As a checkpoint has it.
         self._frontier: dict[str, Position] = dict(frontier or {})
         self._listed: dict[str, ListedShard] = {}
+        # What follows from the two is kept: thousands of shards may come to their ends one after the other.
+        self._children: dict[str | None, list[ListedShard]] = {}
+        self._settled: set[str] = set()
+        self._unlisted: frozenset[str] = frozenset()
+        # Those of the frontier that are read to their end.
+        self._ends: set[str] = set()
+        # Those that have come to their end since `begin`; None: anything may have happened.
+        self._ended: list[str] | None = None
+        # Another number says that the frontier is another one.
+        self.version = 0
+        self._look()
 
     @property
     def frontier(self) -> Mapping[str, Position]:
@@ -45,25 +60,30 @@ class Lineage:
     @property
     def seeks_children(self) -> bool:
         """Whether a shard is read to its end, and no child of it is known."""
-        return any(isinstance(position, End) for position in self._frontier.values())
+        return bool(self._ends)
+
+    @property
+    def unlisted(self) -> frozenset[str]:
+        """The shards of the frontier of which neither they nor a child is listed."""
+        return self._unlisted
 
     @property
     def is_read(self) -> bool:
         """Whether every shard that is known is read to its end."""
-        return all(isinstance(position, End) for position in self._frontier.values()) and not self._unread()
+        return len(self._ends) == len(self._frontier) and not self._unread(self._listed.values())
 
     def learn(self, listed: Collection[ListedShard]) -> None:
         """Takes a new list of the stream's shards in place of the last."""
         # An older list may come after a newer one. What was known of the line of a shard must stay known: a parent
         # whose child is forgotten would look unread.
-        line = {*self._frontier, *self._settled()}
+        line = {*self._frontier, *self._settled}
         kept = {name: shard for name, shard in self._listed.items() if name in line}
         self._listed = {**kept, **{shard.shard_id: shard for shard in listed}}
+        self._look()
 
     def leaves(self) -> list[str]:
         """The listed shards that have no child: where new records go."""
-        parents = {shard.parent_id for shard in self._listed.values()}
-        return [shard_id for shard_id in self._listed if shard_id not in parents]
+        return [shard_id for shard_id in self._listed if shard_id not in self._children]
 
     def roots(self) -> list[str]:
         """The listed shards whose parent is not listed: the oldest that the stream keeps."""
@@ -71,12 +91,11 @@ class Lineage:
 
     def orphans(self) -> list[ListedShard]:
         """The unread shards that have a parent which is neither listed nor known to be read."""
-        settled = self._settled()
         return [
             shard
-            for shard in self._unread(settled)
+            for shard in self._unread(self._listed.values())
             if shard.parent_id is not None
-            and shard.parent_id not in settled
+            and shard.parent_id not in self._settled
             and shard.parent_id not in self._listed
             and shard.parent_id not in self._frontier
         ]
@@ -86,52 +105,70 @@ class Lineage:
 
         AWS lists them with a delay. When they do not come, their records are gone.
         """
-        return self._unlisted() | {shard.parent_id for shard in self.orphans() if shard.parent_id}
+        return {shard.parent_id for shard in self.orphans() if shard.parent_id} | self._unlisted
 
     def put(self, positions: Mapping[str, Position]) -> None:
         """Begins these shards at these positions, whatever is with their parents."""
         self._frontier.update(positions)
+        self._look()
 
     def begin(self) -> dict[str, Position]:
         """Begins the shards whose turn has come, and gives their positions."""
-        if self._unlisted():
+        if self._unlisted:
             # Their line is not known, so shards that were read long ago may look unread.
             return {}
-        settled = self._settled()
+        if self._ended is None:
+            candidates: Iterable[ListedShard] = self._listed.values()
+        else:
+            candidates = chain.from_iterable(self._children.get(one, ()) for one in self._ended)
         begun = {
-            shard.shard_id: shard.beginning
-            for shard in self._unread(settled)
-            if shard.parent_id is None
-            or shard.parent_id in settled
-            or isinstance(self._frontier.get(shard.parent_id), End)
+            shard.shard_id: shard
+            for shard in self._unread(candidates)
+            if shard.parent_id is None or shard.parent_id in self._settled or shard.parent_id in self._ends
         }
-        self._frontier.update(begun)
+        self._ended = []
+        self.version += bool(begun)
+        positions = {name: shard.beginning for name, shard in begun.items()}
+        self._frontier.update(positions)
         # A parent is an ancestor of the frontier now.
-        for shard_id in begun:
-            parent_id = self._listed[shard_id].parent_id
-            if parent_id is not None:
-                self._frontier.pop(parent_id, None)
-        return begun
+        for parent_id in {shard.parent_id for shard in begun.values() if shard.parent_id is not None}:
+            self._settled.add(parent_id)
+            self._ends.discard(parent_id)
+            self._frontier.pop(parent_id, None)
+        return positions
 
     def advance(self, shard_id: str, position: Position) -> None:
         """Notes how far a shard of the frontier was delivered."""
         self._frontier[shard_id] = position
+        self.version += 1
+        if not isinstance(position, End):
+            return
+        self._ends.add(shard_id)
+        if shard_id in self._unlisted:
+            self._look()
+        elif self._ended is not None:
+            self._ended.append(shard_id)
 
-    def _unlisted(self) -> set[str]:
-        """The shards of the frontier of which neither they nor a child is listed."""
-        parents = {shard.parent_id for shard in self._listed.values()}
-        return {
+    def _look(self) -> None:
+        """Finds out anew what follows from the frontier and the list."""
+        self._children = {}
+        for shard in self._listed.values():
+            self._children.setdefault(shard.parent_id, []).append(shard)
+        self._ends = {name for name, position in self._frontier.items() if isinstance(position, End)}
+        self._unlisted = frozenset(
             name
-            for name, position in self._frontier.items()
-            if name not in self._listed and not (isinstance(position, End) and name in parents)
-        }
+            for name in self._frontier
+            if name not in self._listed and not (name in self._ends and name in self._children)
+        )
+        self._settled = self._ancestors()
+        self._ended = None
+        self.version += 1
 
-    def _unread(self, settled: Collection[str] | None = None) -> list[ListedShard]:
-        done = self._settled() if settled is None else settled
-        return [one for name, one in self._listed.items() if name not in done and name not in self._frontier]
+    def _unread(self, shards: Iterable[ListedShard]) -> list[ListedShard]:
+        return [one for one in shards if one.shard_id not in self._settled and one.shard_id not in self._frontier]
 
-    def _settled(self) -> set[str]:
-        """All ancestors of the frontier."""
+    def _ancestors(self) -> set[str]:
+        """All of the frontier's."""
         found: set[str] = set()
         for shard_id in self._frontier:
             shard = self._listed.get(shard_id)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Of times at which watches began: the clock here may be wrong by as much as AWS takes signatures from it.
+CLOCK_MARGIN_MS = 5 * 60 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class At:

@@ -16,7 +16,7 @@ from functools import partial
 
 from awsidecar.dynamodb.v1.streams_pb2 import GetRecordsResponse, Record
 from awsidecar_server.dynamodb.changes.pages import Page, PageStore
-from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, Position, Since
+from awsidecar_server.dynamodb.changes.positions import CLOCK_MARGIN_MS, After, At, End, Oldest, Position, Since
 from awsidecar_server.dynamodb.changes.stream_calls import StreamCalls, is_passing
 from awsidecar_server.errors import AwsRejected, HistoryLost, SidecarError
 from awsidecar_server.identity.clock import Clock
@@ -32,8 +32,6 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _JITTER = 0.2
 # How long AWS may be out of reach before the watches are told. Longer than a failover, or the loss of a zone.
 PATIENCE_SECONDS = 60.0
-# Of the times at which watches began: the clock here may be wrong by as much as AWS takes signatures from it.
-_CLOCK_MARGIN_MS = 5 * 60 * 1000
 RETENTION_MS = 24 * 60 * 60 * 1000
 # Positions per shard whose iterators are kept: more than there are watches, most of which share.
 _MOST_PLACES = 64
@@ -92,13 +90,11 @@ class ShardReading:
         self._keep(began, _Place(iterator, now, is_newest=True))
         return began
 
-    async def due(self, position: Position) -> None:
-        """Returns when it is worth while to read on from there."""
-        while self._stored(position) is None and not self._flights.is_under_way(position):
-            wait = self._place(position).due - asyncio.get_running_loop().time()
-            if wait <= 0:
-                return
-            await asyncio.sleep(wait)
+    def due(self, position: Position) -> float:
+        """When it is worth while to read on from there, on the event loop's clock; what has passed means at once."""
+        if self._stored(position) is not None or self._flights.is_under_way(position):
+            return 0.0
+        return self._place(position).due
 
     async def page(self, position: Position) -> Page:
         """What follows the position; often nothing. Raises `HistoryLost` when it is gone."""
@@ -160,7 +156,7 @@ class ShardReading:
             case Since(moment):
                 if self._clock().timestamp() * 1000 - moment > RETENTION_MS:
                     raise HistoryLost(self._shard_id)
-                return await self._or_oldest("AT_TIMESTAMP", moment=moment - _CLOCK_MARGIN_MS)
+                return await self._or_oldest("AT_TIMESTAMP", moment=moment - CLOCK_MARGIN_MS)
             case Oldest():
                 return await self._calls.iterator(self._shard_id, "TRIM_HORIZON")
             case End():
@@ -194,7 +190,7 @@ class ShardReading:
         """The page of an answer, and the place after it."""
         records: Sequence[Record] = answer.records
         if isinstance(position, Since):
-            records = [record for record in records if _made(record) >= position.moment - _CLOCK_MARGIN_MS]
+            records = [record for record in records if _made(record) >= position.moment - CLOCK_MARGIN_MS]
         iterator = answer.next_shard_iterator
         if not records and iterator:
             place.iterator = iterator

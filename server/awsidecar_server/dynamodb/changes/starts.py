@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from awsidecar.dynamodb.v1 import watch_pb2 as pb
 from awsidecar_server.dynamodb.changes.checkpoints import BadCheckpoint, Checkpoint
+from awsidecar_server.dynamodb.changes.positions import CLOCK_MARGIN_MS, Since
 from awsidecar_server.errors import InvalidRequest
 
 LATEST = "LATEST"
@@ -50,13 +51,39 @@ class Order:
             return "stream_arn"
         return "checkpoint" if member in _OF_CHECKPOINT and isinstance(self.start, Checkpoint) else member
 
+    def check_times(self, now: int) -> None:
+        """Refuses a checkpoint of a time that is still to come: until then, changes would be taken for old ones.
+
+        `now` is in milliseconds since 1970.
+        """
+        if isinstance(self.start, Checkpoint) and any(
+            isinstance(position, Since) and position.moment > now + CLOCK_MARGIN_MS
+            for position in self.start.positions.values()
+        ):
+            raise InvalidRequest.of("checkpoint", "is of a time that is still to come")
+
     def check_stream(self, newest_arn: str) -> None:
         """Refuses a checkpoint of something else than a stream of the same table, or the stream that is named."""
         if not isinstance(self.start, Checkpoint):
             return
         theirs = self.start.stream_arn
         if theirs != newest_arn and (self.stream_arn or _table_of(theirs) != _table_of(newest_arn)):
-            raise InvalidRequest.of("checkpoint", f"is of another {'stream' if self.stream_arn else 'table'}")
+            raise self._foreign()
+
+    def stream_of_the_past(self) -> str:
+        """The stream of the checkpoint, when the table is gone or has no stream now: it must be of such a table.
+
+        Empty without a checkpoint.
+        """
+        if not isinstance(self.start, Checkpoint):
+            return ""
+        table_arn = _table_of(self.start.stream_arn)
+        if self.table_name not in (table_arn, table_arn.rpartition(":table/")[2]):
+            raise self._foreign()
+        return self.start.stream_arn
+
+    def _foreign(self) -> InvalidRequest:
+        return InvalidRequest.of("checkpoint", f"is of another {'stream' if self.stream_arn else 'table'}")
 
 
 def _start(request: pb.WatchTableRequest) -> str | Checkpoint:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from awsidecar.dynamodb.v1 import streams_pb2 as pb
 from awsidecar_server.aws.retries import THROTTLING
-from awsidecar_server.dynamodb.changes.lineage import ListedShard
+from awsidecar_server.dynamodb.changes.lineage import MOST_SHARDS, ListedShard
 from awsidecar_server.errors import AwsRejected, AwsUnreachable, Draining, LimitReached, Unavailable
 from awsidecar_server.identity.credentials import Caller
 from awsidecar_server.operations import Scope
@@ -21,8 +21,8 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 # A call is shared by watches with different deadlines, or none. AWS answers in milliseconds; this has room for retries.
 _CALL_SECONDS = 30.0
-# A hundred shards each. No table comes near, and a list that grows without end must not be followed.
-_MOST_PAGES = 200
+# Of a hundred shards each, as AWS has them.
+_MOST_PAGES = MOST_SHARDS // 100
 
 
 class Performer(Protocol):
@@ -65,7 +65,7 @@ class StreamCalls:
             if not found.last_evaluated_shard_id:
                 return Listing(found.stream_status, found.stream_label, shards.values(), asked_at)
             request.exclusive_start_shard_id = found.last_evaluated_shard_id
-        raise LimitReached("the stream has too many shards", reason="OVERLOADED", limit=str(_MOST_PAGES * 100))
+        raise LimitReached("the stream has too many shards", reason="OVERLOADED", limit=str(MOST_SHARDS))
 
     async def iterator(
         self, shard_id: str, kind: str, *, sequence_number: str | None = None, moment: int | None = None

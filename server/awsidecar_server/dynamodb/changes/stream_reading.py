@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +44,10 @@ class StreamReading:
         return found
 
     async def aclose(self) -> None:
-        await asyncio.gather(self._listings.aclose(), *(shard.aclose() for shard in list(self._shards.values())))
+        await self._listings.aclose()
+        # One after the other: few of thousands have a call under way.
+        for shard in list(self._shards.values()):
+            await shard.aclose()
 
 
 class StreamReadings:

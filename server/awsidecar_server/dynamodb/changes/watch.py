@@ -16,12 +16,16 @@ from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, Sh
 from awsidecar_server.dynamodb.changes.starts import LATEST, Order
 from awsidecar_server.dynamodb.changes.stream_calls import Listing, is_passing
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
+from awsidecar_server.dynamodb.changes.turns import Turns
 from awsidecar_server.errors import HistoryLost, NothingToWatch
+from awsidecar_server.operations import converted
 
-# Pages that are read and not yet sent, over all shards; what a slow client costs.
+# Pages that are being read, or are read and not yet sent, over all shards; what a slow client costs.
 _MOST_PAGES = 4
 # Up to so many shards, a checkpoint goes with every message.
 _SMALL_FRONTIER = 64
+# In a checkpoint, before it is packed.
+_BYTES_OF_A_SHARD = 64
 # How often the shards are listed: when children are sought, first and at last; and when nothing is sought. DescribeStream
 # has a limit of ten calls a second, for all sidecars of an account together.
 _FIRST_LISTING_SECONDS = 0.25
@@ -56,9 +60,14 @@ class Watch:
         # Those that are being read; see `StreamReading.shard`.
         self._shards: dict[str, ShardReading] = {}
         self._room = asyncio.Semaphore(_MOST_PAGES)
+        self._turns = Turns()
+        # Of the checkpoint, those that AWS does not list: nothing is begun for them until it does.
+        self._held: set[str] = set()
         self._seeking = asyncio.Event()
         # The end of the heartbeat's interval, on the event loop's clock, and whether a checkpoint was sent in it.
         self._due, self._told = 0.0, False
+        # The checkpoint of the last heartbeat, and of which frontier it is; where nothing happens, it stays the same.
+        self._written, self._written_version = "", -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._gap_since: float | None = None
         # Whether a parent that does not come to be listed is taken for one that the stream no longer keeps.
@@ -68,7 +77,7 @@ class Watch:
         """The messages; the first is sent when the positions of all shards are fixed."""
         try:
             await self._begin()
-            first = self._heartbeat()
+            first = await self._heartbeat()
             first.stream_arn = self._stream_arn
             yield first
             async for message in self._changes():
@@ -86,25 +95,42 @@ class Watch:
             await self._begin_at_newest(listing)
         elif isinstance(start, str):
             self._begin_at_oldest()
+        self._held = set(self._lineage.unlisted)
+        await self._probe()
         for shard_id, position in self._lineage.frontier.items():
-            self._follow(shard_id, position)
+            if shard_id not in self._held:
+                self._follow(shard_id, position)
         self._learn(listing)
+        self._start(self._read())
         self._start(self._list())
+
+    async def _probe(self) -> None:
+        """Asks about one of the shards that are not listed: AWS tells one that is gone from one that it lists late."""
+        frontier = self._lineage.frontier
+        asked = min((one for one in self._held if not isinstance(frontier[one], End)), default=None)
+        if asked is not None:
+            await self._shard(asked).page(frontier[asked])
 
     async def _begin_at_newest(self, listing: Listing) -> None:
         if listing.status == "DISABLED":
             raise not_enabled()
-        limit = asyncio.Semaphore(_BEGINNINGS)
+        begun: dict[str, Position] = {}
+        waiting = self._lineage.leaves()
 
-        async def newest(shard_id: str) -> tuple[str, Position]:
-            async with limit:
-                return shard_id, await self._shard(shard_id).newest()
+        async def begin() -> None:
+            while waiting:
+                shard_id = waiting.pop()
+                try:
+                    begun[shard_id] = await self._shard(shard_id).newest()
+                except BaseException:
+                    waiting.clear()
+                    raise
 
-        begun = await asyncio.gather(*map(newest, self._lineage.leaves()), return_exceptions=True)
-        failed = [one for one in begun if isinstance(one, BaseException)]
+        ended = await asyncio.gather(*(begin() for _ in range(_BEGINNINGS)), return_exceptions=True)
+        failed = [one for one in ended if one is not None]
         if failed:
             raise failed[0]
-        self._lineage.put(dict(one for one in begun if not isinstance(one, BaseException)))
+        self._lineage.put(begun)
 
     def _begin_at_oldest(self) -> None:
         # An open shard is young, and so is its parent: that one is still to be listed.
@@ -122,11 +148,11 @@ class Watch:
                         self._told = self._told or bool(message.checkpoint)
                         yield message
                         if await self._is_silent():
-                            yield self._heartbeat()
+                            yield await self._heartbeat()
                 finally:
                     self._room.release()
             elif await self._is_silent():
-                yield self._heartbeat()
+                yield await self._heartbeat()
 
     async def _next(self) -> _Read | None:
         """What a shard has brought; None when nothing has in this interval, or something else is done."""
@@ -171,8 +197,13 @@ class Watch:
         if isinstance(read.page.following, End):
             self._turn_to_children()
 
-    def _heartbeat(self) -> WatchTableResponse:
-        return WatchTableResponse(checkpoint=self._checkpoint())
+    async def _heartbeat(self) -> WatchTableResponse:
+        if self._written_version != self._lineage.version:
+            # Nobody but this task changes the lineage.
+            size = len(self._lineage.frontier) * _BYTES_OF_A_SHARD
+            self._written = await converted(self._checkpoint, size)
+            self._written_version = self._lineage.version
+        return WatchTableResponse(checkpoint=self._written)
 
     def _checkpoint(self) -> str:
         return Checkpoint(self._stream_arn, self._lineage.frontier).text()
@@ -185,6 +216,9 @@ class Watch:
 
     def _learn(self, listing: Listing) -> None:
         self._lineage.learn(listing.shards)
+        for shard_id in self._held - self._lineage.unlisted:
+            self._held.remove(shard_id)
+            self._follow(shard_id, self._lineage.frontier[shard_id])
         self._turn_to_children()
         gaps = self._lineage.gaps()
         if gaps:
@@ -214,7 +248,7 @@ class Watch:
 
     def _follow(self, shard_id: str, position: Position) -> None:
         if not isinstance(position, End):
-            self._start(self._read(shard_id, position))
+            self._turns.put(shard_id, position)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -227,23 +261,32 @@ class Watch:
         if failure is not None:
             self._found.put_nowait(failure)
 
-    async def _read(self, shard_id: str, position: Position) -> None:
-        """Reads a shard to its end, as far ahead of the client as there is room."""
-        shard = self._shard(shard_id)
-        while not isinstance(position, End):
-            await shard.due(position)
+    async def _read(self) -> None:
+        """Reads the shards as each is due, as far ahead of the client as there is room."""
+        while True:
+            shard_id, position = await self._turns.next()
+            due = self._shard(shard_id).due(position)
+            if due > asyncio.get_running_loop().time():
+                self._turns.put(shard_id, position, due)
+                continue
             await self._room.acquire()
-            try:
-                page = await shard.page(position)
-            except BaseException:
-                self._room.release()
-                raise
-            if page.records or isinstance(page.following, End):
-                self._found.put_nowait(_Read(shard_id, page))
-            else:
-                self._room.release()
-            position = page.following
-        del self._shards[shard_id]
+            self._start(self._read_page(shard_id, position))
+
+    async def _read_page(self, shard_id: str, position: Position) -> None:
+        shard = self._shard(shard_id)
+        try:
+            page = await shard.page(position)
+        except BaseException:
+            self._room.release()
+            raise
+        if page.records or isinstance(page.following, End):
+            self._found.put_nowait(_Read(shard_id, page))
+        else:
+            self._room.release()
+        if isinstance(page.following, End):
+            del self._shards[shard_id]
+        else:
+            self._turns.put(shard_id, page.following, shard.due(page.following))
 
     def _shard(self, shard_id: str) -> ShardReading:
         return self._shards.setdefault(shard_id, self._reading.shard(shard_id))

@@ -46,6 +46,7 @@ class FakeStreams:
     def __init__(self, *, page: int = 1000, knows_timestamps: bool = True, has_numbers: bool = True) -> None:
         self.shards: dict[str, FakeShard] = {}
         self.status = "ENABLED"
+        self.has_table = True
         self.newest_arn = STREAM
         self.stream_enabled = True
         self.page = page
@@ -54,6 +55,8 @@ class FakeStreams:
         self.has_numbers = has_numbers
         self.calls: Counter[str] = Counter()
         self.callers: Counter[Caller] = Counter()
+        # Calls that are on their way, and the most that ever were at once.
+        self.under_way = self.most_at_once = 0
         # What the next calls of an operation fail with.
         self.failures: dict[str, deque[Exception]] = {}
         # Shards by the times of their GetRecords.
@@ -96,7 +99,12 @@ class FakeStreams:
     async def call(self, name: str, message: Message, scope: Scope, response_class: type[MessageT]) -> MessageT:
         self.calls[name] += 1
         self.callers[scope.caller] += 1
-        await asyncio.sleep(self.latency)
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            await asyncio.sleep(self.latency)
+        finally:
+            self.under_way -= 1
         if self.failures.get(name):
             raise self.failures[name].popleft()
         operations: dict[str, Callable[[Any], Message]] = {
@@ -112,7 +120,7 @@ class FakeStreams:
         return f"{self._number:021d}"
 
     def _describe_table(self, request: tables_pb2.DescribeTableRequest) -> Message:
-        if request.table_name != "users":
+        if request.table_name != "users" or not self.has_table:
             raise rejected("ResourceNotFoundException")
         answer = tables_pb2.DescribeTableResponse()
         answer.table.table_name = request.table_name

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import zlib
 
 import pytest
@@ -68,12 +69,61 @@ def test_any_other_text_is_no_checkpoint(text: str) -> None:
         b'["arn",{"s":"@-1"}]',
         b'["arn",{"s":"^^"}]',
         b'["arn",{"s":5}]',
+        b'["arn",{"s":{}}]',
+        b'["arn",{"s":["=","1"]}]',
+        b'["arn",{"s":"@100000000000000000000"}]',
+        b'["arn",{"s":"@4000000000000000"}]',
+        b'["arn",{"s":"@253402300800000"}]',
+        b'["arn",{"s":">%s"}]' % (b"9" * 3000),
+        b'["arn",{"":"^"}]',
+        b'["arn",{"s\\n":"^"}]',
+        b'["arn",{"\\ud800":"^"}]',
+        b'["arn",{"\xed\xa0\x80":"^"}]',
+        b'["arn",{"%s":"^"}]' % (b"s" * 66),
+        b'["arn\\u0000",{"s":"^"}]',
+        b'["%s",{"s":"^"}]' % (b"a" * 1025),
+        b'["arn",{"s":"^",}]',
+        b'["arn",{"s":"^"}] ',
         b"[" * 100_000,
     ],
 )
 def test_sound_text_with_something_else_in_it_is_no_checkpoint(payload: bytes) -> None:
     with pytest.raises(BadCheckpoint):
         Checkpoint.read(packed(payload))
+
+
+@given(CHECKPOINTS, st.data())
+def test_content_that_was_changed_is_a_checkpoint_still_or_none(
+    checkpoint: Checkpoint, data: st.DataObject
+) -> None:
+    raw = base64.urlsafe_b64decode(checkpoint.text() + "==")
+    content = zlib.decompress(raw[1:-4])
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, min(start + 3, len(content))))
+    other = data.draw(
+        st.one_of(st.sampled_from([b'"', b",", b"{}", b"[]", b"^", b"@", b"9" * 20]), st.binary(max_size=4))
+    )
+    try:
+        found = Checkpoint.read(packed(content[:start] + other + content[end:]))
+    except BadCheckpoint:
+        return
+    assert Checkpoint.read(found.text()) == found
+
+
+def test_last_time_that_aws_takes_is_read() -> None:
+    assert Checkpoint.read(packed(b'["arn",{"s":"@253402300799999"}]')).positions == {"s": Since(253402300799999)}
+
+
+def test_checkpoint_of_as_many_shards_as_are_listed_is_read_and_of_more_is_not() -> None:
+    def checkpoint(shards: int) -> Checkpoint:
+        draw = random.Random(1)
+        names = (f"shardId-{draw.randrange(10**57):057d}" for _ in range(shards))
+        return Checkpoint(ARN, {name: After(f"{draw.randrange(10**40):040d}") for name in names})
+
+    largest = checkpoint(20_000)
+    assert Checkpoint.read(largest.text()) == largest
+    with pytest.raises(BadCheckpoint, match="more shards than a stream has"):
+        Checkpoint.read(packed(b'["arn",{%s}]' % b",".join(b'"%d":"^"' % one for one in range(20_001))))
 
 
 def test_version_that_is_not_known_is_told() -> None:

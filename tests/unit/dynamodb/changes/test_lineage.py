@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from awsidecar_server.dynamodb.changes.lineage import Lineage, ListedShard
 from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, Since
 
@@ -137,3 +140,33 @@ def test_everything_is_read_when_no_shard_is_under_way_and_none_unread() -> None
     assert not is_read(lineage)
     lineage.begin()
     assert not is_read(lineage)
+
+
+@given(st.lists(st.integers(-1, 30), max_size=20), st.data())
+def test_what_begins_after_an_end_is_what_a_lineage_begins_that_knows_nothing_but_frontier_and_list(
+    parents: list[int], data: st.DataObject
+) -> None:
+    listed = [
+        ListedShard(f"s{number}", f"s{parent}" if 0 <= parent < number else None)
+        for number, parent in enumerate(parents)
+    ]
+    lineage = Lineage({one.shard_id: After("1") for one in listed if data.draw(st.booleans())})
+    lineage.learn(listed)
+    lineage.begin()
+    while open_ := [name for name, position in lineage.frontier.items() if position != End()]:
+        for name in data.draw(st.lists(st.sampled_from(open_), min_size=1, max_size=3, unique=True)):
+            lineage.advance(name, End())
+        fresh = Lineage(lineage.frontier)
+        fresh.learn(listed)
+        assert (lineage.begin(), lineage.frontier) == (fresh.begin(), fresh.frontier)
+        assert (lineage.seeks_children, lineage.is_read) == (fresh.seeks_children, fresh.is_read)
+        assert (lineage.unlisted, lineage.gaps()) == (fresh.unlisted, fresh.gaps())
+
+
+def test_shard_that_is_read_though_it_is_not_listed_lets_the_others_begin_once_its_child_is() -> None:
+    lineage = Lineage({"left": After("02"), "right": After("03")})
+    lineage.learn([RIGHT, SON, ListedShard("grandson", "right", "05")])
+    lineage.advance("right", End())
+    assert lineage.begin() == {}
+    lineage.advance("left", End())
+    assert lineage.begin() == {"son": At("04"), "grandson": At("05")}

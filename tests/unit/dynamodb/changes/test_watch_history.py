@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from tests.unit.dynamodb.changes.fakes import STREAM, FakeStreams
 from tests.unit.dynamodb.changes.scenes import HOUR, on
-from tests.unit.dynamodb.changes.watching import Service
+from tests.unit.dynamodb.changes.watching import Service, forged
 
-from awsidecar_server.errors import HistoryLost, NothingToWatch
+from awsidecar_server.errors import AwsRejected, HistoryLost, InvalidRequest, NothingToWatch
 
 
 @pytest.mark.parametrize("knows_timestamps", [True, False])
@@ -120,9 +120,9 @@ def test_checkpoint_whose_shard_is_gone_is_an_error(streams: FakeStreams) -> Non
             pass
         del streams.shards["one"]
         streams.add("two", "between")
-        async with service.watch(checkpoint=watching.checkpoint) as watching:
-            with pytest.raises(HistoryLost):
-                await watching.during(60)
+        with pytest.raises(HistoryLost):
+            async with service.watch(checkpoint=watching.checkpoint):
+                pass
 
     on(streams, scene)
 
@@ -170,6 +170,74 @@ def test_stream_that_is_disabled_is_brought_to_its_end_and_then_an_error(streams
             with pytest.raises(NothingToWatch):
                 await again.until(2)
             assert again.changes == ["a/0"]
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_stream_of_a_table_that_is_gone_is_brought_to_its_end(streams: FakeStreams, is_made_anew: bool) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            pass
+        streams.write("one", "a")
+        streams.close("one")
+        # The new table has no stream.
+        streams.status, streams.has_table, streams.newest_arn = "DISABLED", is_made_anew, ""
+        for name in ("users", STREAM.partition("/stream/")[0])[: 1 if is_made_anew else 2]:
+            with pytest.raises(NothingToWatch) as ended:
+                async with service.watch(table_name=name, checkpoint=watching.checkpoint) as resumed:
+                    await resumed.until(2)
+            assert (resumed.changes, ended.value.reason) == (["a/0"], "STREAM_ENDED")
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_checkpoint_of_another_table_is_refused_also_when_the_table_is_gone(
+    streams: FakeStreams, is_made_anew: bool
+) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            pass
+        streams.has_table, streams.newest_arn = is_made_anew, ""
+        ours = STREAM.partition("/stream/")[0]
+        others = ["user", "users2", "table/users", ours.replace("users", "orders"), ours.replace("1234", "5678")]
+        if is_made_anew:
+            others, watching.messages[0].checkpoint = ["users"], forged(STREAM.replace("users", "orders"), {})
+        for other in others:
+            with pytest.raises(InvalidRequest, match=r"^checkpoint: is of another table"):
+                async with service.watch(table_name=other, checkpoint=watching.checkpoint):
+                    pass
+
+    on(streams, scene)
+
+
+def test_table_that_is_gone_is_aws_s_own_refusal_without_a_checkpoint(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        streams.has_table = False
+        for position in ("LATEST", "TRIM_HORIZON"):
+            with pytest.raises(AwsRejected, match="ResourceNotFoundException"):
+                async with service.watch(position=position):
+                    pass
+
+    on(streams, scene)
+
+
+def test_shard_of_the_checkpoint_that_aws_lists_late_is_read_when_it_does(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        streams.add("two")
+        async with service.watch() as watching:
+            pass
+        streams.write("one", "a")
+        streams.write("two", "b")
+        streams.shards["two"].is_listed = False
+        async with service.watch(checkpoint=watching.checkpoint) as resumed:
+            assert await resumed.until(1) == ["a/0"]
+            asked = len(streams.read_at["two"])
+            await resumed.during(20)
+            assert len(streams.read_at["two"]) == asked
+            streams.shards["two"].is_listed = True
+            assert await resumed.until(2) == ["a/0", "b/0"]
 
     on(streams, scene)
 

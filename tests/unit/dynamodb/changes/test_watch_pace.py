@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 
 import pytest
-from tests.unit.dynamodb.changes.fakes import FakeStreams
+from tests.unit.dynamodb.changes.fakes import FakeStreams, rejected
 from tests.unit.dynamodb.changes.scenes import on, write_every_second
 from tests.unit.dynamodb.changes.watching import Service, Watching
 
-from awsidecar_server.errors import Unauthenticated
+from awsidecar_server.dynamodb.changes.lineage import Lineage, ListedShard
+from awsidecar_server.dynamodb.changes.positions import End, Oldest
+from awsidecar_server.errors import AwsRejected, Unauthenticated
 
 
 def test_busy_stream_of_many_shards_gives_checkpoints_in_time_all_the_same() -> None:
@@ -109,3 +113,61 @@ def test_idle_shard_is_asked_about_once_a_second_and_a_busy_one_five_times(strea
             assert 4.5 < await rates(watching, streams, 60) < 5.1
 
     on(streams, scene)
+
+
+@pytest.mark.parametrize("position", ["LATEST", "TRIM_HORIZON"])
+def test_thousand_shards_take_few_tasks_and_few_calls_at_once_and_are_read_in_turn(position: str) -> None:
+    streams = FakeStreams(page=1)
+    for number in range(1000):
+        streams.add(f"shard-{number}")
+
+    async def scene(service: Service) -> None:
+        async with service.watch(position=position) as watching:
+            assert streams.most_at_once <= 8
+            streams.most_at_once = 0
+            # One has more than can be read meanwhile.
+            for value in range(5000):
+                streams.write("shard-500", "a", value)
+            await watching.during(60)
+            assert len(asyncio.all_tasks()) < 12
+            assert streams.most_at_once <= 5  # four of shards, and one that lists them
+            reads = sorted(len(times) for times in streams.read_at.values())
+            assert len(reads) == 1000
+            assert 10 < reads[0] <= reads[-1] < 2 * reads[0]
+
+    on(streams, scene)
+
+
+def test_begin_of_the_newest_that_fails_asks_about_no_more_shards() -> None:
+    streams = FakeStreams()
+    for number in range(1000):
+        streams.add(f"shard-{number}")
+
+    async def scene(service: Service) -> None:
+        streams.fail("GetShardIterator", partial(rejected, "AccessDeniedException"))
+        with pytest.raises(AwsRejected):
+            async with service.watch():
+                pass
+        assert streams.calls["GetShardIterator"] == 8
+
+    on(streams, scene)
+
+
+def test_many_shards_that_come_to_their_ends_take_no_longer_each_than_few() -> None:
+    """In a list of them all, nothing is looked for from its beginning on each time."""
+
+    def seconds(shards: int) -> float:
+        streams = FakeStreams()
+        streams.add("shard-0")
+        for number in range(1, shards):
+            streams.close(f"shard-{number - 1}", f"shard-{number}")
+        listed = [ListedShard(one.shard_id, one.parent_id, one.first) for one in streams.shards.values()]
+        lineage = Lineage({"shard-0": Oldest()})
+        lineage.learn(listed)
+        began = time.process_time()
+        for shard in listed:
+            lineage.advance(shard.shard_id, End())
+            lineage.begin()
+        return time.process_time() - began
+
+    assert seconds(4000) < 40 * max(seconds(400), 0.001)

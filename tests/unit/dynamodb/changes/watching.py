@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from tests.unit import virtual_time
@@ -22,6 +26,13 @@ ANYBODY = ServiceAccountCaller()
 
 def session(name: str) -> SessionCaller:
     return SessionCaller(Credentials(name, "secret"), datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def forged(stream_arn: Any, positions: Any) -> str:
+    """A checkpoint of these, whatever they are."""
+    content = json.dumps([stream_arn, positions], separators=(",", ":")).encode()
+    packed = bytes([1]) + zlib.compress(content)
+    return base64.urlsafe_b64encode(packed + zlib.crc32(packed).to_bytes(4, "big")).rstrip(b"=").decode()
 
 
 def changed(message: WatchTableResponse) -> list[str]:
