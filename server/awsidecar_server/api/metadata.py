@@ -37,15 +37,13 @@ class Regions:
     def chosen_by(self, metadata: Metadata) -> str:
         if any(key == f"{REGION}-bin" for key, _ in metadata):
             raise InvalidRequest.of(REGION, "is not text")
-        named = list(_values(metadata, REGION))
-        if not named:
+        named = _one(metadata, REGION)
+        if named is None:
             return self.default
-        if len(named) > 1:
-            raise InvalidRequest.of(REGION, "is given twice")
-        if named[0] not in self.allowed:
+        if named not in self.allowed:
             # The name came from outside, so it goes back only in a bounded form.
-            raise Forbidden("the region is not allowed here", reason="REGION_NOT_ALLOWED", region=named[0][:64])
-        return named[0]
+            raise Forbidden("the region is not allowed here", reason="REGION_NOT_ALLOWED", region=named[:64])
+        return named
 
 
 def details_budget(metadata: Metadata) -> int:
@@ -58,17 +56,14 @@ def details_budget(metadata: Metadata) -> int:
 
 def conflict_attempts(metadata: Metadata) -> int:
     """How often in all a call is to be tried that is in another transaction's way; 0 when the caller does not ask."""
-    for value in _values(metadata, RETRY_CONFLICTS):
-        if value == "true":
-            return _USUAL_CONFLICT_ATTEMPTS
-        if value == "false":
-            return 0
-        if value.isascii() and value.isdecimal() and len(value) < 4 and 1 <= int(value) <= _MOST_CONFLICT_ATTEMPTS:
-            return int(value)
-        raise InvalidRequest.of(
-            RETRY_CONFLICTS, f"must be true, false or a number from 1 to {_MOST_CONFLICT_ATTEMPTS}"
-        )
-    return 0
+    value = _one(metadata, RETRY_CONFLICTS)
+    if value is None or value == "false":
+        return 0
+    if value == "true":
+        return _USUAL_CONFLICT_ATTEMPTS
+    if value.isascii() and value.isdecimal() and len(value) < 4 and 1 <= int(value) <= _MOST_CONFLICT_ATTEMPTS:
+        return int(value)
+    raise InvalidRequest.of(RETRY_CONFLICTS, f"must be true, false or a number from 1 to {_MOST_CONFLICT_ATTEMPTS}")
 
 
 def trace_id(metadata: Metadata) -> str | None:
@@ -82,3 +77,11 @@ def trace_id(metadata: Metadata) -> str | None:
 
 def _values(metadata: Metadata, name: str) -> Iterable[str]:
     return (value for key, value in metadata if key == name and isinstance(value, str))
+
+
+def _one(metadata: Metadata, name: str) -> str | None:
+    """What is said under a name that may be said once."""
+    found = list(_values(metadata, name))
+    if len(found) > 1:
+        raise InvalidRequest.of(name, "is given twice")
+    return found[0] if found else None

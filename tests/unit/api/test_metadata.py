@@ -112,3 +112,8 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 )
 def test_trace_is_taken_from_traceparent(metadata: Metadata, found: str | None) -> None:
     assert trace_id(metadata) == found
+
+
+def test_retries_of_conflicts_that_are_asked_for_twice_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="x-awsidecar-retry-conflicts: is given twice"):
+        conflict_attempts((("x-awsidecar-retry-conflicts", "3"), ("x-awsidecar-retry-conflicts", "true")))
