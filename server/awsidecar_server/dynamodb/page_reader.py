@@ -20,6 +20,8 @@ PageRequest: TypeAlias = QueryRequest | ScanRequest | ExecuteStatementRequest
 # A key, or a token.
 Position: TypeAlias = Any
 
+# A message keeps the memory of each position that it has ever had, until it is copied.
+_POSITIONS_OF_A_MESSAGE = 1000
 # The largest that AWS's `Limit` can be.
 _MOST = 2**31 - 1
 
@@ -107,6 +109,7 @@ class PageReader:
         self._first_request = request
         # That of the next page; None: nothing is asked yet.
         self._request: Any = None
+        self._positions = 0
         self._page_limit = _MOST
         # The items that the newest page was chosen from, and those that it had.
         self._chosen: tuple[int, int] | None = None
@@ -154,5 +157,9 @@ class PageReader:
 
     def _past(self, page: Page) -> Page:
         if page.end is not None:
+            self._positions += 1
+            if self._positions % _POSITIONS_OF_A_MESSAGE == 0:
+                worn, self._request = self._request, type(self._request)()
+                self._request.CopyFrom(worn)
             self._paging.begin(self._request, page.end)
         return page

@@ -24,11 +24,12 @@ from awsidecar.dynamodb.v1.page_streams_pb2 import (
 )
 from awsidecar.dynamodb.v1.partiql_pb2 import ExecuteStatementRequest
 from awsidecar.dynamodb.v1.query_pb2 import QueryRequest, ScanRequest
+from awsidecar_server.dynamodb import page_reader
 from awsidecar_server.dynamodb.page_merge import AT_A_TIME
 from awsidecar_server.dynamodb.page_streams import PageStreams
 from awsidecar_server.errors import AwsRejected, InvalidRequest
 from awsidecar_server.identity.credentials import ServiceAccountCaller
-from awsidecar_server.operations import Scope
+from awsidecar_server.operations import Performed, Scope
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 
@@ -225,6 +226,23 @@ async def test_failure_of_the_read_ahead_comes_after_the_page_before() -> None:
             await anext(responses)
     assert numbers(page) == [0, 1, 2]
     assert {**vars(refused.value), "naming": None} == {**vars(THROTTLED), "naming": None}
+
+
+async def test_message_of_a_long_stream_is_copied_before_its_positions_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_reader, "_POSITIONS_OF_A_MESSAGE", 4)
+    messages: list[Message] = []
+
+    class Noted(FakeTable):
+        async def perform(self, message: Message, scope: Scope, size: int) -> Performed:
+            messages.append(message)
+            return await super().perform(message, scope, size)
+
+    pages = await queried(Noted([rows([True] * 60)]), query=QueryRequest(table_name="T", consistent_read=True))
+    assert [number for page in pages for number in numbers(page)] == list(range(60))
+    assert len(messages) == 21
+    assert len(set(map(id, messages))) == 6
 
 
 async def test_each_page_is_read_for_whoever_calls_now() -> None:
