@@ -23,10 +23,10 @@ from awsidecar.dynamodb.v1.batch_pb2 import DeleteRequest, KeysAndAttributes, Pu
 from awsidecar_server.bridge.faults import Fault
 from awsidecar_server.documents.messages import Requests, allows_large_as_text
 from awsidecar_server.documents.values import NotExact, to_attributes, to_struct
-from awsidecar_server.dynamodb.batches.entries import Report
+from awsidecar_server.dynamodb.batches.entries import Asked, Report
 from awsidecar_server.dynamodb.batches.reads import Reads
 from awsidecar_server.dynamodb.batches.stream import BatchStream
-from awsidecar_server.dynamodb.batches.work import Asked, checked_capacity
+from awsidecar_server.dynamodb.batches.work import checked_capacity
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.errors import InvalidRequest, NumberNotExact

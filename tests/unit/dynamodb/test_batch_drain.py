@@ -144,6 +144,23 @@ async def test_drain_does_not_outlast_a_table_that_is_throttled() -> None:
     assert not drained.progress.is_ambiguous
 
 
+async def test_drain_does_not_wait_for_the_key_of_a_table() -> None:
+    aws, asked = FakeDynamoDb(), asyncio.Event()
+
+    async def hang(table: str) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    aws.pause_describing = hang
+    drained = Drained(aws)
+    telling = asyncio.ensure_future(drained.told(endless(await one_request())))
+    await asked.wait()
+    drained.drain.set()
+    with pytest.raises(Draining):
+        await telling
+    assert drained.kinds() == dict.fromkeys(range(300), "not_attempted")
+
+
 async def test_stream_that_is_at_its_end_ends_well_in_a_drain() -> None:
     aws = FakeDynamoDb()
     held, drained = Held(aws), Drained(aws)

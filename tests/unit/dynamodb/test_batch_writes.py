@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from itertools import pairwise
 
 import pytest
@@ -268,34 +269,79 @@ async def test_without_the_key_no_two_writes_that_may_be_of_one_item_are_in_flig
     assert all(sorted(values, key=int) == values for values in aws.history.values())
 
 
-async def test_key_that_does_not_come_holds_up_no_other_table_for_long() -> None:
-    aws, timing = FakeDynamoDb({"T": ("pk",), "slow": ("pk",)}), FakeTiming()
+class SlowKey:
+    """The key of a table named `slow` comes when a test wants it to."""
 
-    async def hang(table: str) -> None:
+    def __init__(self, aws: FakeDynamoDb) -> None:
+        self.asked, self.told = asyncio.Event(), asyncio.Event()
+        aws.pause_describing = self._pause
+
+    async def _pause(self, table: str) -> None:
         if table == "slow":
-            await asyncio.Event().wait()
+            self.asked.set()
+            await self.told.wait()
 
-    written = asyncio.Event()
-    aws.pause_describing, aws.after = hang, lambda table, number: written.set()
-    stream = stream_of(aws, timing)
-    seconds: list[float] = []
 
-    async def one_after_the_other() -> AsyncIterator[Message]:
-        """So that nothing of a table is unfinished when the next write to it comes."""
-        for number in range(20):
-            table = "slow" if number % 2 else "T"
-            yield BatchWriteStreamRequest(writes=[put(table, pk=str(number), v=number)])
-            await written.wait()
-            written.clear()
-            seconds.append(timing.now())
-            if number == 9:
-                timing.time += 6.0
-
-    outcomes, _ = await told(stream, one_after_the_other())
-    assert kinds(outcomes) == ["done"] * 20
-    # A second for the first of the slow table, and another one when its key is asked for again.
-    assert seconds == [0.0] + [1.0] * 9 + [7.0] + [8.0] * 9
+async def test_key_that_does_not_come_yet_holds_up_no_other_table() -> None:
+    aws = FakeDynamoDb({"T": ("pk",), "slow": ("pk",)})
+    slow = SlowKey(aws)
+    writes = [put("slow" if number % 2 else "T", pk=str(number // 2 % 50), v=number) for number in range(1000)]
+    telling = asyncio.ensure_future(told(stream_of(aws), requests_of(writes, 100)))
+    await slow.asked.wait()
+    for _ in range(2000):
+        await asyncio.sleep(0)
+    assert (len(aws.tables["T"]), len(aws.tables["slow"])) == (50, 0)
+    so_far = aws.counts["BatchWriteItem"]
+    slow.told.set()
+    outcomes, _ = await telling
+    assert kinds(outcomes) == ["done"] * 1000
+    assert [values[-1] for values in aws.history.values()] == [
+        str(number) for number in (*range(900, 1000, 2), *range(901, 1000, 2))
+    ]
+    # In batches as full as writes to one item in turn allow: without the key, there would be one for each.
+    assert aws.counts["BatchWriteItem"] - so_far < 100
     assert aws.counts["DescribeTable"] == 2
+
+
+async def test_writes_that_come_while_those_before_are_taken_in_keep_their_order() -> None:
+    aws = FakeDynamoDb({"slow": ("pk",)})
+    slow = SlowKey(aws)
+    writes = [put("slow", pk=str(number % 50), v=number) for number in range(3000)]
+
+    async def in_two() -> AsyncIterator[Message]:
+        for at in range(0, 3000, 100):
+            if at == 2000:
+                await slow.told.wait()
+            yield BatchWriteStreamRequest(writes=writes[at : at + 100])
+
+    telling = asyncio.ensure_future(told(stream_of(aws), in_two()))
+    await slow.asked.wait()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    slow.told.set()
+    outcomes, _ = await telling
+    assert kinds(outcomes) == ["done"] * 3000
+    assert all(values == sorted(values, key=int) for values in aws.history.values())
+
+
+async def test_what_waits_for_the_key_of_its_table_counts_among_what_is_read_ahead() -> None:
+    aws, read = FakeDynamoDb({"slow": ("pk",)}), 0
+    slow = SlowKey(aws)
+
+    async def endless() -> AsyncIterator[Message]:
+        nonlocal read
+        while True:
+            read += 1
+            yield BatchWriteStreamRequest(writes=[put("slow", pk=str(read), v=1, text="x" * 380_000)])
+
+    async with aclosing(stream_of(aws).reports(endless())) as reports:
+        first = asyncio.ensure_future(anext(reports))
+        await slow.asked.wait()
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert 30 < read < 60
+        slow.told.set()
+        assert (await first).outcomes
 
 
 async def test_without_the_key_unprocessed_items_are_known_as_a_whole() -> None:

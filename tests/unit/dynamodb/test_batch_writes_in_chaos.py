@@ -28,7 +28,7 @@ class Chaos:
         self._random = random.Random(seed)
         aws.before, aws.after = self.before, self.after
         aws.unprocessed = lambda size: self._random.choice([0, 0, self._random.randint(0, size)])
-        aws.pause = self.pause
+        aws.pause = aws.pause_describing = self.pause
 
     def before(self, table: str, number: int) -> None:
         chance = self._random.random()

@@ -11,9 +11,24 @@ from google.protobuf.message import Message
 from awsidecar.dynamodb.v1.attribute_value_pb2 import Item
 from awsidecar.dynamodb.v1.capacity_pb2 import ConsumedCapacity
 from awsidecar_server.dynamodb.field_names import Names
-from awsidecar_server.errors import AwsRejected, SidecarError
+from awsidecar_server.errors import AwsRejected, InvalidRequest, SidecarError
 
 Failure = AwsRejected | SidecarError
+
+# A byte of protobuf takes six of JSON at most: a control character, as `\u0001`. The types and names around a value
+# take less than that for what they take in protobuf.
+JSON_BYTES_PER_BYTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One element of a request, before it is known what it takes to carry it out."""
+
+    table: str
+    message: Message
+    # What is wrong with it already.
+    refusal: InvalidRequest | None = None
+    names: Names = Names()
 
 
 @dataclass(eq=False, slots=True)

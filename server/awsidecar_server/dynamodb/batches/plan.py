@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from awsidecar_server.dynamodb.batches.entries import Entry
+from awsidecar_server.dynamodb.batches.entries import JSON_BYTES_PER_BYTE, Asked, Entry
 from awsidecar_server.dynamodb.table_keys import KeyNames
 
 # A request of 16 MB is the largest that AWS takes, without what stands around the entries
@@ -111,8 +111,9 @@ class Table:
     unfinished: int = 0
     ready: list[tuple[int, Entry]] = field(default_factory=list, repr=False)
     in_flight: int = 0
-    # The key is not asked for before, on the clock of the stream; and nothing is sent before.
-    asks_at: float = 0.0
+    # What has come before the key is known, with its place in the stream and its size.
+    held: deque[tuple[int, Asked, int]] = field(default_factory=deque, repr=False)
+    # Nothing is sent before, on the clock of the stream.
     resumes_at: float = 0.0
     # Batches in a row of which nothing was processed.
     fruitless: int = 0
@@ -130,7 +131,7 @@ class Plan:
         self._most_partial = most_partial
         self._entries: dict[Entry, None] = {}
         self.tables: dict[str, Table] = {}
-        # Of all unfinished entries.
+        # Of all unfinished entries, and of what is held.
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -150,6 +151,21 @@ class Plan:
         self._entries.clear()
         self.tables.clear()
         self.bytes = 0
+
+    def hold(self, table: Table, index: int, asked: Asked) -> None:
+        """Keeps what is to become an entry of a table once its key is known."""
+        size = JSON_BYTES_PER_BYTE * asked.message.ByteSize()
+        table.held.append((index, asked, size))
+        self.bytes += size
+
+    def next_held(self, table: Table) -> tuple[int, Asked]:
+        index, asked, size = table.held.popleft()
+        self.bytes -= size
+        return index, asked
+
+    def held(self) -> list[int]:
+        """The places of all that is held."""
+        return [index for table in self.tables.values() for index, _, _ in table.held]
 
     def add(self, entry: Entry) -> None:
         """Takes in an entry."""
@@ -184,7 +200,7 @@ class Plan:
         self.bytes -= entry.size
         table = self.tables[entry.table]
         table.unfinished -= 1
-        if not table.unfinished and len(self.tables) > _MOST_TABLES:
+        if not table.unfinished and not table.held and len(self.tables) > _MOST_TABLES:
             del self.tables[entry.table]
         for freed in self._ordering.leave(entry):
             self._make_ready(freed)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue, Key
 from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemRequest, BatchGetItemResponse, KeysAndAttributes
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, StreamedGet
-from awsidecar_server.dynamodb.batches.entries import NOT_FOUND, Answer, Entry, Failure, Result
+from awsidecar_server.dynamodb.batches.entries import NOT_FOUND, Answer, Asked, Entry, Failure, Result
 from awsidecar_server.dynamodb.batches.plan import Ordering, Together
-from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, naming_of
+from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import KeyValues, key_of, same_items, scalars
 from awsidecar_server.dynamodb.projections import KeyedProjection, keyed_projection

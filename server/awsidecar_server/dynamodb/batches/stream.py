@@ -10,12 +10,11 @@ from typing import Any
 from google.protobuf.message import Message
 
 from awsidecar_server.dynamodb.batches.courier import Courier
-from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Entry, Outcome, Report, Result
+from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Asked, Entry, Outcome, Report, Result
 from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan, Table
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
-from awsidecar_server.dynamodb.batches.work import Asked, Check, Work
-from awsidecar_server.dynamodb.table_keys import KeyNames
+from awsidecar_server.dynamodb.batches.work import Check, Work
 from awsidecar_server.errors import DeadlineSpent, Draining
 from awsidecar_server.operations import Scope
 
@@ -29,10 +28,6 @@ _MOST_HELD_BYTES = 16 * 1024 * 1024
 _AT_A_TIME = 200
 # A batch that is not full waits while so many others of its table are in flight, and grows meanwhile.
 _MOST_PARTIAL = 2
-# All that comes behind an element waits while the key of its table is asked for: other tables, too. Without the key it is
-# carried out as well, in an order that is right for any; and then it is not asked for again at once.
-_KEY_SECONDS = 1.0
-_KEY_PAUSE_SECONDS = 5.0
 
 
 class BatchStream:
@@ -69,7 +64,9 @@ class BatchStream:
         self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
-        # What a batch has that no error foresees.
+        # By table, those that find out its key.
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        # What the work has that no error foresees.
         self._defect: BaseException | None = None
         self._courier = Courier(
             work, replace(scope, deadline=self._reports_at), self._plan, self._outbox, self._timing, check
@@ -108,7 +105,7 @@ class BatchStream:
                 else:
                     await self._timing.wait(self._changed, self._next_moment(now))
         finally:
-            await _stop({heeding, self._reading, *self._carrying})
+            await _stop({heeding, self._reading, *self._carrying, *self._asking.values()})
             self._note_what_is_untold()
 
     # --- in ---
@@ -121,7 +118,7 @@ class BatchStream:
                 self._outbox.in_order = self._work.in_order
             is_first = False
             for number, element in enumerate(elements):
-                await self._take_in(self._work.asked(number, element))
+                self._take_in(self._work.asked(number, element))
                 if number % _AT_A_TIME == _AT_A_TIME - 1:
                     await self._when_there_is_room()
             await self._when_there_is_room()
@@ -133,38 +130,33 @@ class BatchStream:
             self._room.clear()
             await self._room.wait()
 
-    async def _take_in(self, asked: Asked) -> None:
+    def _take_in(self, asked: Asked) -> None:
         """Puts an element where it belongs."""
-        if asked.refusal is None and not self._is_over:
-            table = self._plan.table(asked.table)
-            if not table.unfinished:
-                table.key_names = await self._key_names(table)
-            if not self._is_over:
-                self._plan.add(self._work.entry(self._count, asked, table.key_names))
-                self._count += 1
-                return
-        result = NOT_ATTEMPTED if asked.refusal is None else Result("failure", failure=asked.refusal)
-        self._outbox.put(Outcome(self._count, result))
-        self._count += 1
+        index, self._count = self._count, self._count + 1
+        if asked.refusal is not None or self._is_over:
+            result = NOT_ATTEMPTED if asked.refusal is None else Result("failure", failure=asked.refusal)
+            self._outbox.put(Outcome(index, result))
+            return
+        table = self._plan.table(asked.table)
+        if table.unfinished and table.name not in self._asking:
+            self._plan.add(self._work.entry(index, asked, table.key_names))
+            return
+        self._plan.hold(table, index, asked)
+        if table.name not in self._asking:
+            asking = self._asking[table.name] = asyncio.create_task(self._learn_key(table))
+            asking.add_done_callback(self._ended)
 
-    async def _key_names(self, table: Table) -> KeyNames | None:
-        """Those that the table has, as far as that is known soon."""
-        now = self._timing.now()
-        if now < table.asks_at:
-            return None
-        self._changed.set()
-        answered = asyncio.Event()
-        asking = asyncio.create_task(self._work.key_names(table.name))
-        asking.add_done_callback(lambda _: answered.set())
-        moments = (now + _KEY_SECONDS, self._reports_at)
-        try:
-            await self._timing.wait(answered, min(moment for moment in moments if moment is not None))
-            if asking.done():
-                return asking.result()
-            table.asks_at = self._timing.now() + _KEY_PAUSE_SECONDS
-            return None
-        finally:
-            await _stop({asking})
+    async def _learn_key(self, table: Table) -> None:
+        """Asks for the key of a table, and takes in what has come for it meanwhile; other tables go on."""
+        table.key_names = await self._work.key_names(table.name)
+        while table.held:
+            for _ in range(min(_AT_A_TIME, len(table.held))):
+                index, asked = self._plan.next_held(table)
+                self._plan.add(self._work.entry(index, asked, table.key_names))
+            if table.held:
+                self._changed.set()
+                await asyncio.sleep(0)
+        del self._asking[table.name]
 
     async def _heed_drain(self) -> None:
         await self._drain.wait()
@@ -184,9 +176,9 @@ class BatchStream:
                 return
             task = asyncio.create_task(self._courier.carry(*batch))
             self._carrying.add(task)
-            task.add_done_callback(self._carried)
+            task.add_done_callback(self._ended)
 
-    def _carried(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._defect = task.exception()
@@ -195,7 +187,7 @@ class BatchStream:
 
     def _is_complete(self) -> bool:
         assert self._reading is not None
-        return self._reading.done() and not self._plan
+        return self._reading.done() and not self._plan and not self._asking
 
     async def _end_in_time(self) -> None:
         """Ends the work when time is up, or the sidecar drains and nothing is in flight any more."""
@@ -206,7 +198,7 @@ class BatchStream:
             assert self._reading is not None
             if not self._is_cut:
                 self._is_cut = self._reading.cancel()
-            if self._plan and not self._carrying:
+            if (self._plan or self._asking) and not self._carrying:
                 self._is_cut = True
                 await self._end_work()
 
@@ -219,7 +211,10 @@ class BatchStream:
 
     async def _end_work(self) -> None:
         """Stops the calls in flight, and gives an outcome to all that has none."""
-        await _stop(self._carrying)
+        await _stop([*self._carrying, *self._asking.values()])
+        self._asking.clear()
+        for index in self._plan.held():
+            self._outbox.put(Outcome(index, NOT_ATTEMPTED))
         for entry in self._plan.unfinished():
             result = self._at_the_end(entry)
             for index in (entry.index, *entry.also):

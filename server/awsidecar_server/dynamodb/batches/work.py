@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
 
-from awsidecar_server.dynamodb.batches.entries import Answer, Entry, Failure
+from awsidecar_server.dynamodb.batches.entries import Answer, Asked, Entry, Failure
 from awsidecar_server.dynamodb.batches.plan import Ordering
-from awsidecar_server.dynamodb.field_names import Names, of_element
+from awsidecar_server.dynamodb.field_names import of_element
 from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
 from awsidecar_server.errors import InvalidRequest, naming_fields
 from awsidecar_server.operations import Operations, Scope
@@ -29,17 +28,6 @@ class Means:
 
     operations: Operations
     table_keys: TableKeys
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One element of a request, before it is known what it takes to carry it out."""
-
-    table: str
-    message: Message
-    # What is wrong with it already.
-    refusal: InvalidRequest | None = None
-    names: Names = Names()
 
 
 class Work(Protocol):

@@ -13,19 +13,16 @@ from awsidecar.dynamodb.v1.batch_pb2 import (
     WriteRequest,
 )
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
-from awsidecar_server.dynamodb.batches.entries import DONE, Answer, Entry, Failure
+from awsidecar_server.dynamodb.batches.entries import DONE, JSON_BYTES_PER_BYTE, Answer, Asked, Entry, Failure
 from awsidecar_server.dynamodb.batches.plan import InTurn, Ordering
 from awsidecar_server.dynamodb.batches.refusals import speaks_of_another_key
-from awsidecar_server.dynamodb.batches.work import Asked, Means, checked_capacity, naming_of, simple_name
+from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of, simple_name
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import key_of, same_items, scalars
 from awsidecar_server.dynamodb.table_keys import KeyNames
 from awsidecar_server.errors import InvalidRequest
 from awsidecar_server.operations import Scope
 
-# A byte of protobuf takes six of JSON at most: a control character, as `\u0001`. The types and names around a value
-# take less than that for what they take in protobuf.
-_JSON_BYTES_PER_BYTE = 6
 _AROUND_A_WRITE_BYTES = 128
 
 
@@ -80,7 +77,7 @@ class Writes:
             # Without a whole key, AWS will refuse it.
             key = key_of(attributes, key_names)
             tokens = () if key is None else ((name, key),)
-        size = _JSON_BYTES_PER_BYTE * message.ByteSize() + _AROUND_A_WRITE_BYTES
+        size = JSON_BYTES_PER_BYTE * message.ByteSize() + _AROUND_A_WRITE_BYTES
         known_by = ("no key", index) if identity is None else identity
         return Entry(index, asked.table, message, size, known_by, tokens, asked.names)
 
