@@ -15,7 +15,7 @@ from tests.integration.conftest import leave_out
 
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
-from awsidecar_server.http2.inbox import Limits
+from awsidecar_server.http2.limits import Limits
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Stream
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
+from weakref import WeakKeyDictionary
 
 from grpc import aio
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 # How long leaving a session may take when the block ends in an error or is cancelled.
 _CLOSING_SECONDS = 5.0
-# Sessions whose openings were cancelled. The event loop itself holds its tasks by weak references only.
-_CLOSING: set[asyncio.Task[None]] = set()
+# By channel, sessions whose openings were cancelled. The event loop itself holds its tasks by weak references only.
+_CLOSING: WeakKeyDictionary[aio.Channel, set[asyncio.Task[None]]] = WeakKeyDictionary()
 
 
 def connect(
@@ -142,6 +143,8 @@ class Client:
     async def close(self) -> None:
         """Closes the connection, if it is this client's own."""
         if self._owns_channel:
+            if closing := _CLOSING.get(self._channel):
+                await asyncio.wait(closing)
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -217,8 +220,9 @@ class SessionOpening:
         except asyncio.CancelledError:
             if not opening.cancelled():
                 closing = asyncio.ensure_future(_close_when_open(opening))
-                _CLOSING.add(closing)
-                closing.add_done_callback(_CLOSING.discard)
+                others = _CLOSING.setdefault(self._channel, set())
+                others.add(closing)
+                closing.add_done_callback(others.discard)
             raise
 
     async def _opened(self) -> SessionClient:

@@ -62,7 +62,8 @@ class WriteProgress:
         """`on_failure` is told of each write that fails; the first of them are kept in any case."""
         self._table_name = table_name
         self._on_failure = on_failure
-        self._count = 0
+        # Of all writes.
+        self.count = 0
         self._open: dict[int, _Open] = {}
         self._open_bytes = 0
         self._kept: list[FailedWrite] = []
@@ -89,9 +90,9 @@ class WriteProgress:
         """Whether the request is worth sending."""
         return len(self._request.writes) >= _REQUEST_ELEMENTS or self._request_bytes >= _REQUEST_BYTES
 
-    @property
-    def has_open(self) -> bool:
-        return bool(self._open)
+    def has_open_of(self, count: int) -> bool:
+        """Whether one of the first so many writes has no outcome."""
+        return next(iter(self._open), count) < count
 
     def put(self, item: Mapping[str, Value], table_name: str | None) -> None:
         """Adds a put to the request; raises TypeError or ValueError naming what is wrong with it."""
@@ -168,8 +169,8 @@ class WriteProgress:
         return found
 
     def _note(self, write: _Open) -> None:
-        self._open[self._count] = write
-        self._count += 1
+        self._open[self.count] = write
+        self.count += 1
         self._open_bytes += write.size
         self._request_bytes += write.size
 

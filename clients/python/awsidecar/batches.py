@@ -79,21 +79,19 @@ class BatchWriter:
 
     def put_item(self, **parameters: Unpack[Put]) -> None:
         """Adds a put. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
-        item, table_name = _only(parameters, "Item", "TableName")
-        self._progress.put(item, table_name)
+        self._progress.put(*_only(parameters, "Item", "TableName"))
         self._send_if_due()
 
     def delete_item(self, **parameters: Unpack[Delete]) -> None:
         """Adds a deletion. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
-        key, table_name = _only(parameters, "Key", "TableName")
-        self._progress.delete(key, table_name)
+        self._progress.delete(*_only(parameters, "Key", "TableName"))
         self._send_if_due()
 
     def flush(self) -> None:
         """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
         self._progress.check_open()
         self._send()
-        while self._progress.has_open:
+        while self._progress.has_open_of(self._progress.count):
             self._take()
 
     def _send_if_due(self) -> None:
@@ -157,22 +155,21 @@ class AioBatchWriter:
 
     async def put_item(self, **parameters: Unpack[Put]) -> None:
         """Adds a put. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
-        item, table_name = _only(parameters, "Item", "TableName")
-        self._progress.put(item, table_name)
+        self._progress.put(*_only(parameters, "Item", "TableName"))
         await self._send_if_due()
 
     async def delete_item(self, **parameters: Unpack[Delete]) -> None:
         """Adds a deletion. Raises `BatchFailed` when the stream has ended, and RuntimeError after the block."""
-        key, table_name = _only(parameters, "Key", "TableName")
-        self._progress.delete(key, table_name)
+        self._progress.delete(*_only(parameters, "Key", "TableName"))
         await self._send_if_due()
 
     async def flush(self) -> None:
-        """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
+        """Sends what is there, and returns when each of these writes has its outcome; failures are raised at the end."""
         async with self._turn:
             self._progress.check_open()
+            count = self._progress.count
             await self._send()
-            while self._progress.has_open:
+            while self._progress.has_open_of(count):
                 await self._take()
 
     async def _send_if_due(self) -> None:

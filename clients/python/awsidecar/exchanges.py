@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from awsidecar.exceptions import SidecarError
 from awsidecar.failures import failure_of
 from awsidecar.operations import Method
 from awsidecar.settings import checked_timeout
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 _OF_A_WRITE = "Internal error from Core"
 _MOST_LOOKS = 100
 _LOOK_SECONDS = 0.01
+
+
+# Of a call that ended because its channel was closed. What the sidecar had to say of it is lost.
+_CANCELLED = aio.AioRpcError(
+    grpc.StatusCode.CANCELLED, aio.Metadata(), aio.Metadata(), "the channel was closed in the middle of the call"
+)
 
 
 class Exchange:
@@ -84,6 +91,9 @@ class AioExchange:
             response_deserializer=method.response_class.FromString,
         )(timeout=checked_timeout(timeout), metadata=calls.settings.metadata)
         self._responses: AsyncIterator[Any] = aiter(self._call)
+        # What is under way, which goes on when whoever waits for it is cancelled: gRPC for asyncio would cancel the call.
+        self._sending: asyncio.Future[None] | None = None
+        self._receiving: asyncio.Future[Any] | None = None
         # How the sidecar ended the call.
         self._end: aio.AioRpcError | None = None
         self._call.add_done_callback(self._note_end)
@@ -96,24 +106,50 @@ class AioExchange:
             self._end = aio.AioRpcError(code, aio.Metadata(), trailers, details)
 
     async def send(self, request: Message) -> None:
-        # Of a call that has ended, `receive` tells how.
-        with suppress(grpc.RpcError, asyncio.InvalidStateError):
+        """Sends a request; by one task at a time. It is sent also when its caller is cancelled."""
+        await self._sent()
+        self._sending = asyncio.ensure_future(self._write(request))
+        await self._sent()
+
+    async def _sent(self) -> None:
+        if self._sending is not None:
+            await asyncio.shield(self._sending)
+
+    async def _write(self, request: Message) -> None:
+        # Of a call that has ended, or was cancelled, `receive` tells how.
+        with suppress(grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
             await self._call.write(request)
 
     async def finish(self) -> None:
         """Says that nothing more is sent."""
+        await self._sent()
         with suppress(grpc.RpcError, asyncio.InvalidStateError):
             await self._call.done_writing()
 
     async def receive(self) -> Any:
-        """The next response; None when there are no more."""
+        """The next response, for one task at a time; None when there are no more. It is not lost to one that is cancelled."""
+        if self._receiving is None:
+            self._receiving = asyncio.ensure_future(self._read())
+            self._receiving.add_done_callback(_seen)
+        response = await asyncio.shield(self._receiving)
+        self._receiving = None
+        return response
+
+    async def _read(self) -> Any:
         try:
-            return await anext(self._responses, None)
+            response = await anext(self._responses, None)
         except grpc.RpcError as error:
             end = await self._said(error)
             if end.code() is grpc.StatusCode.OK:
                 return None
             raise failure_of(end, self._method.name) from error
+        except asyncio.CancelledError:
+            if not self._call.cancelled():
+                raise
+            response = None
+        if response is None and self._call.cancelled():
+            raise failure_of(_CANCELLED, self._method.name)
+        return response
 
     async def _said(self, error: Any) -> Any:
         """The error, or what the sidecar said instead."""
@@ -129,13 +165,21 @@ class AioExchange:
     async def end(self) -> None:
         """Lets a call end of which all is known, so that the sidecar does not count it as cancelled."""
         await self.finish()
-        with suppress(grpc.RpcError):
-            async for _ in self._responses:
+        with suppress(SidecarError):
+            while await self.receive() is not None:
                 pass
 
     def cancel(self) -> None:
         """Ends the call, and with it the work in the sidecar; nothing happens when it has ended."""
         self._call.cancel()
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+
+def _seen(received: asyncio.Future[Any]) -> None:
+    """Whoever waited for it may have been cancelled."""
+    if not received.cancelled():
+        received.exception()
 
 
 def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -17,7 +17,7 @@ from awsidecar_server.api.grpc_refusals import refuse, refuse_http, refuse_unkno
 from awsidecar_server.api.grpc_stream_call import StreamCall
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
-from awsidecar_server.http2.inbox import Limits
+from awsidecar_server.http2.limits import Limits
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Receiver, Stream
 

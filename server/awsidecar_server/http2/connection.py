@@ -12,7 +12,8 @@ from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.frames import ConnectionFailed
 from awsidecar_server.http2.hpack import BadHeaders
-from awsidecar_server.http2.inbox import Inbox, Limits
+from awsidecar_server.http2.inbox import Inbox
+from awsidecar_server.http2.limits import Limits
 from awsidecar_server.http2.outbox import Outbox
 from awsidecar_server.http2.stream import Acceptor, Stream
 
@@ -35,6 +36,7 @@ class Connection(asyncio.Protocol):
         self, acceptor: Acceptor, limits: Limits, budget: Budget, closed: Callable[[Connection], None]
     ) -> None:
         """`budget` is of what waits, over all connections; `closed` is told when the connection has ended."""
+        self._limits = limits
         self._closed = closed
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._loop, budget.share(), self._ended)
@@ -54,7 +56,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._outbox.connected(self._transport)
-        self._outbox.send(self._inbox.settings())
+        self._outbox.send(self._limits.told())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ending.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.abandoned import Abandoned
@@ -12,26 +11,16 @@ from awsidecar_server.http2.calm import Calm, Clock
 from awsidecar_server.http2.frames import ConnectionFailed, StreamFailed
 from awsidecar_server.http2.hpack import Decoder, Field
 from awsidecar_server.http2.late_resets import LateResets
+from awsidecar_server.http2.limits import CONNECTION_WINDOW, STREAM_WINDOW, Limits
 from awsidecar_server.http2.outbox import Outbox
 from awsidecar_server.http2.request import Malformed, check_trailers, head_of
 from awsidecar_server.http2.stream import Acceptor, Stream
 
-STREAM_WINDOW = 1024 * 1024
-CONNECTION_WINDOW = 16 * 1024 * 1024
 # Larger frames of ours would make others wait for their turn.
 _LARGEST_SENT = 64 * 1024
 # What takes as long as any frame does besides: so many bytes of a header block, or streams that are looked at.
 _BLOCK_BYTES_A_FRAME = 128
 _STREAMS_A_FRAME = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a connection takes of its peer."""
-
-    streams: int
-    # Of all fields of a request, counted as section 6.5.2 counts them.
-    header_list_bytes: int
 
 
 class Inbox:
@@ -73,16 +62,6 @@ class Inbox:
             frames.WINDOW_UPDATE: self._window_update,
             frames.CONTINUATION: self._continuation,
         }
-
-    def settings(self) -> bytes:
-        """What the peer is told first."""
-        return frames.settings(
-            {
-                frames.MAX_CONCURRENT_STREAMS: self._limits.streams,
-                frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-                frames.MAX_HEADER_LIST_SIZE: self._limits.header_list_bytes,
-            }
-        ) + frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
 
     def frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Takes a frame; raises `ConnectionFailed` or `BadHeaders` when the connection must end."""
@@ -131,7 +110,10 @@ class Inbox:
         self._receive(size)
         stream = self.streams.get(stream_id)
         if stream is None:
-            if self._is_unwanted(stream_id, ends=bool(flags & frames.END_STREAM)):
+            ends = bool(flags & frames.END_STREAM)
+            if self._is_unwanted(stream_id, ends=ends):
+                if not (payload or ends):
+                    self._calm.odd_frame()
                 return
             self._check_known(stream_id)
             raise StreamFailed(stream_id, frames.STREAM_CLOSED, "data for a stream that has ended")
@@ -203,6 +185,7 @@ class Inbox:
         stream = self.streams.get(stream_id)
         if stream is None:
             if self._is_unwanted(stream_id, ends=True):
+                self._calm.odd_frame()  # clients of gRPC have no trailers
                 return
             raise ConnectionFailed(frames.STREAM_CLOSED, "a header block for a stream that has ended")
         if stream.remote_ended:

@@ -146,6 +146,25 @@ async def test_a_session_whose_opening_is_cancelled_is_closed(sidecar: FakeSidec
     assert sidecar.received[-1].metadata["x-awsidecar-session"] == "HANDLE"
 
 
+async def test_a_client_is_closed_after_the_sessions_whose_opening_was_cancelled(sidecar: FakeSidecar) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    def opens(_: object) -> credentials_pb2.OpenSessionResponse:
+        reached.set()
+        released.wait(10)
+        return credentials_pb2.OpenSessionResponse(session="HANDLE")
+
+    sidecar.answer("OpenSession", opens)
+    async with aio.connect(sidecar.target) as client:
+        opening = asyncio.ensure_future(client.open_session(id_token="TOKEN").__aenter__())
+        await asyncio.to_thread(reached.wait, 10)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        released.set()
+    assert [received.method for received in sidecar.received] == ["OpenSession", "CloseSession"]
+
+
 async def test_an_awaited_session_is_closed_by_its_client(sidecar: FakeSidecar, aio_client: aio.Client) -> None:
     sidecar.answer("OpenSession", credentials_pb2.OpenSessionResponse(session="HANDLE"))
     session_client = await aio_client.open_session(id_token="TOKEN")

@@ -315,6 +315,68 @@ async def test_tasks_may_share_a_batch(sidecar: FakeSidecar) -> None:
     assert sorted(map(int, sent)) == list(range(13_000))
 
 
+class Slow:
+    """Says that writes are done when a test wants it to."""
+
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self.reached, self.released = threading.Event(), threading.Event()
+        sidecar.exchanges["BatchWriteStream"] = self._serve
+
+    def _serve(self, requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        for response in writes_done()(requests):
+            self.reached.set()
+            self.released.wait(10)
+            yield response
+
+
+async def test_a_flush_waits_for_what_was_written_before_it_and_not_for_others(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
+        await batch.put_item(Item={"id": 1})
+        flushing = asyncio.ensure_future(batch.flush())
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await batch.put_item(Item={"id": 2})
+        slow.released.set()
+        async with asyncio.timeout(10):
+            await flushing
+        assert batch.done == 1
+    assert batch.done == 2
+
+
+async def test_a_cancelled_flush_harms_no_write(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
+        for number in range(250):
+            await batch.put_item(Item={"id": number})
+        for _ in range(3):
+            flushing = asyncio.ensure_future(batch.flush())
+            await asyncio.to_thread(slow.reached.wait, 10)
+            flushing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await flushing
+        slow.released.set()
+    assert batch.done == 250
+
+
+async def test_writes_of_a_batch_whose_client_is_closed_are_open(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    client = aio.connect(sidecar.target)
+    batch = client.dynamodb.batch_writer("users", timeout=20)
+    with pytest.raises(errors.BatchFailed) as caught:
+        await _written_and_closed(client, batch, slow)
+    slow.released.set()
+    assert [one.ambiguous for one in caught.value.failures] == [True] * 100
+    assert caught.value.code is grpc.StatusCode.CANCELLED
+
+
+async def _written_and_closed(client: aio.Client, batch: Any, slow: Slow) -> None:
+    async with batch:
+        for number in range(100):
+            await batch.put_item(Item={"id": number})
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await client.close()
+
+
 def test_failures_of_large_items_are_kept_up_to_some_bytes(sidecar: FakeSidecar, way: str) -> None:
     unknown = Failure(code=14, message="lost", ambiguous=True)
     sidecar.exchanges["BatchWriteStream"] = writes_done({**dict.fromkeys(range(59), THROTTLED), 59: unknown})

@@ -10,7 +10,7 @@ from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
 from awsidecar_server.http2.connection import Connection
 from awsidecar_server.http2.hpack import encoded
-from awsidecar_server.http2.inbox import Limits
+from awsidecar_server.http2.limits import Limits
 from awsidecar_server.http2.request import Head
 from awsidecar_server.http2.stream import Acceptor, Stream
 

@@ -61,6 +61,20 @@ async def test_requests_without_end_after_the_word_end_the_connection(peer: Peer
     raise AssertionError("the connection bears it")
 
 
+@pytest.mark.parametrize("frame", [data(3, b""), open_request(3, ends=True)], ids=["empty data", "trailers"])
+async def test_frames_that_move_nothing_on_refused_streams_end_the_connection(peer: Peer, frame: bytes) -> None:
+    await peer.begin()
+    await peer.send(open_request(1, ends=True))
+    peer.connection.go_away(60)
+    peer.connection.refuse_more()
+    await peer.send(open_request(3))
+    for _ in range(100):
+        await peer.send(frame * 100)
+        if peer.transport.is_closed:
+            return
+    raise AssertionError("the connection bears it")
+
+
 async def test_connection_without_requests_ends_with_the_peers_side(peer: Peer) -> None:
     await peer.begin()
     peer.connection.go_away(60)

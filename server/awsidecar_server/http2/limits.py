@@ -1,0 +1,29 @@
+"""What a connection takes of its peer, and tells it at the beginning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from awsidecar_server.http2 import frames
+
+STREAM_WINDOW = 1024 * 1024
+CONNECTION_WINDOW = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What differs from one server to another."""
+
+    streams: int
+    # Of all fields of a request, counted as section 6.5.2 counts them.
+    header_list_bytes: int
+
+    def told(self) -> bytes:
+        """What the peer is told first."""
+        return frames.settings(
+            {
+                frames.MAX_CONCURRENT_STREAMS: self.streams,
+                frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                frames.MAX_HEADER_LIST_SIZE: self.header_list_bytes,
+            }
+        ) + frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
