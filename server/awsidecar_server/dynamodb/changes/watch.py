@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from awsidecar.dynamodb.v1.watch_pb2 import WatchTableResponse
 from awsidecar_server.dynamodb.changes.checkpoints import Checkpoint
+from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
 from awsidecar_server.dynamodb.changes.pages import Page
 from awsidecar_server.dynamodb.changes.positions import After, End, Oldest, Position
@@ -31,8 +33,8 @@ _BYTES_OF_A_SHARD = 64
 _FIRST_LISTING_SECONDS = 0.25
 _LONGEST_LISTING_SECONDS = 10.0
 _IDLE_LISTING_SECONDS = 60.0
-# How long AWS may take to list what belongs to the lineage.
-_GAP_PATIENCE_SECONDS = 30.0
+# How long AWS may take to list the last children of a stream that was disabled.
+_END_PATIENCE_SECONDS = 10.0
 # Iterators that are asked for at once.
 _BEGINNINGS = 8
 
@@ -69,9 +71,9 @@ class Watch:
         # The checkpoint of the last heartbeat, and of which frontier it is; where nothing happens, it stays the same.
         self._written, self._written_version = "", -1
         self._tasks: set[asyncio.Task[None]] = set()
-        self._gap_since: float | None = None
-        # Whether a parent that does not come to be listed is taken for one that the stream no longer keeps.
-        self._adopts_orphans = False
+        self._gaps = Gaps()
+        # Since when the stream has an end, and no more is known to come.
+        self._read_since: float | None = None
 
     async def messages(self) -> AsyncGenerator[WatchTableResponse, None]:
         """The messages; the first is sent when the positions of all shards are fixed."""
@@ -94,7 +96,7 @@ class Watch:
         if start == LATEST:
             await self._begin_at_newest(listing)
         elif isinstance(start, str):
-            self._begin_at_oldest()
+            await self._begin_at_oldest()
         self._held = set(self._lineage.unlisted)
         await self._probe()
         for shard_id, position in self._lineage.frontier.items():
@@ -115,28 +117,29 @@ class Watch:
         if listing.status == "DISABLED":
             raise not_enabled()
         begun: dict[str, Position] = {}
-        waiting = self._lineage.leaves()
 
-        async def begin() -> None:
-            while waiting:
-                shard_id = waiting.pop()
-                try:
-                    begun[shard_id] = await self._shard(shard_id).newest()
-                except BaseException:
-                    waiting.clear()
-                    raise
+        async def begin(shard_id: str) -> None:
+            begun[shard_id] = await self._shard(shard_id).newest()
 
-        ended = await asyncio.gather(*(begin() for _ in range(_BEGINNINGS)), return_exceptions=True)
-        failed = [one for one in ended if one is not None]
-        if failed:
-            raise failed[0]
+        await _for_each(begin, self._lineage.leaves())
         self._lineage.put(begun)
 
-    def _begin_at_oldest(self) -> None:
-        # An open shard is young, and so is its parent: that one is still to be listed.
-        early = {shard.shard_id for shard in self._lineage.orphans() if shard.is_open}
-        self._lineage.put({one: Oldest() for one in self._lineage.roots() if one not in early})
-        self._adopts_orphans = True
+    async def _begin_at_oldest(self) -> None:
+        """Begins with the oldest shards that the stream keeps. One whose parent is only listed late is none of them."""
+        orphans = self._lineage.orphans()
+        parents = {shard.shard_id: shard.parent_id for shard in orphans if shard.parent_id}
+        # An open shard is young, and so is its parent.
+        late = {shard.parent_id for shard in orphans if shard.is_open and shard.parent_id}
+
+        async def ask(parent_id: str) -> None:
+            with suppress(HistoryLost):
+                await self._shard(parent_id).page(Oldest())
+                late.add(parent_id)
+            self._shards.pop(parent_id, None)
+
+        await _for_each(ask, set(parents.values()) - late)
+        self._gaps.dispensable = late
+        self._lineage.put({one: Oldest() for one in self._lineage.roots() if parents.get(one) not in late})
 
     async def _changes(self) -> AsyncGenerator[WatchTableResponse, None]:
         self._begin_interval()
@@ -220,31 +223,25 @@ class Watch:
             self._held.remove(shard_id)
             self._follow(shard_id, self._lineage.frontier[shard_id])
         self._turn_to_children()
-        gaps = self._lineage.gaps()
-        if gaps:
+        now = listing.asked_at
+        adopted = self._gaps.look(self._lineage, now)
+        if adopted:
+            self._lineage.put(dict.fromkeys(adopted, Oldest()))
+            for shard_id in adopted:
+                self._follow(shard_id, Oldest())
+        if self._gaps:
             self._seeking.set()
-            # By the lists' own times: a slow client looks at them late.
-            self._gap_since = listing.asked_at if self._gap_since is None else self._gap_since
-            if listing.asked_at - self._gap_since > _GAP_PATIENCE_SECONDS:
-                self._bridge(gaps)
-            return
-        self._gap_since, self._adopts_orphans = None, False
-        if listing.status == "DISABLED" and self._lineage.is_read:
-            raise NothingToWatch(
-                "the stream was disabled, and all its changes have been delivered",
-                reason="STREAM_ENDED",
-                stream_label=listing.label,
-            )
-
-    def _bridge(self, gaps: set[str]) -> None:
-        """Goes on behind a gap that stays, for who wants no more than what is kept."""
-        if not self._adopts_orphans:
-            raise HistoryLost(min(gaps))
-        self._adopts_orphans = False
-        adopted = {shard.shard_id: Oldest() for shard in self._lineage.orphans()}
-        self._lineage.put(adopted)
-        for shard_id, position in adopted.items():
-            self._follow(shard_id, position)
+        elif listing.status == "DISABLED" and self._lineage.is_read:
+            self._seeking.set()
+            self._read_since = now if self._read_since is None else self._read_since
+            if now - self._read_since > _END_PATIENCE_SECONDS:
+                raise NothingToWatch(
+                    "the stream was disabled, and all its changes have been delivered",
+                    reason="STREAM_ENDED",
+                    stream_label=listing.label,
+                )
+        else:
+            self._read_since = None
 
     def _follow(self, shard_id: str, position: Position) -> None:
         if not isinstance(position, End):
@@ -324,6 +321,24 @@ class Watch:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _for_each(work: Callable[[str], Awaitable[None]], shard_ids: Iterable[str]) -> None:
+    """Does it for all, some at a time; a failure ends it."""
+    waiting = list(shard_ids)
+
+    async def do() -> None:
+        while waiting:
+            try:
+                await work(waiting.pop())
+            except BaseException:
+                waiting.clear()
+                raise
+
+    ended = await asyncio.gather(*(do() for _ in range(_BEGINNINGS)), return_exceptions=True)
+    failed = next((one for one in ended if one is not None), None)
+    if failed is not None:
+        raise failed
 
 
 def not_enabled() -> NothingToWatch:
