@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # How long leaving a session may take when the block ends in an error or is cancelled.
 _CLOSING_SECONDS = 5.0
-# By channel, sessions whose openings were cancelled. The event loop itself holds its tasks by weak references only.
+# By channel, sessions that are being closed. The event loop itself holds its tasks by weak references only.
 _CLOSING: WeakKeyDictionary[aio.Channel, set[asyncio.Task[None]]] = WeakKeyDictionary()
 
 
@@ -171,11 +171,11 @@ class SessionClient(Client):
     ) -> None:
         # Shielded, so that a cancellation does not leave the session open.
         if error is None:
-            await asyncio.shield(asyncio.ensure_future(self.close()))
+            await asyncio.shield(_kept(self._channel, self.close()))
             return
         # The error on its way out says more than a session that could not be closed, and that ends by itself.
         with suppress(SidecarError):
-            await asyncio.shield(asyncio.ensure_future(self._end(_CLOSING_SECONDS)))
+            await asyncio.shield(_kept(self._channel, self._end(_CLOSING_SECONDS)))
 
     async def _end(self, timeout: float | None) -> None:
         await self._calls.invoke(CREDENTIALS["CloseSession"], credentials_pb2.CloseSessionRequest(), timeout)
@@ -219,10 +219,7 @@ class SessionOpening:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             if not opening.cancelled():
-                closing = asyncio.ensure_future(_close_when_open(opening))
-                others = _CLOSING.setdefault(self._channel, set())
-                others.add(closing)
-                closing.add_done_callback(others.discard)
+                _kept(self._channel, _close_when_open(opening))
             raise
 
     async def _opened(self) -> SessionClient:
@@ -230,6 +227,15 @@ class SessionOpening:
         opened, _ = await calls.invoke(CREDENTIALS["OpenSession"], self._request, self._timeout)
         settings = self._anonymous.with_session(opened.session)
         return SessionClient(self._target, self._channel, settings, owns_channel=False)
+
+
+def _kept(channel: aio.Channel, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begins to close a session, for which the client that owns the channel waits."""
+    task = asyncio.ensure_future(closing)
+    others = _CLOSING.setdefault(channel, set())
+    others.add(task)
+    task.add_done_callback(others.discard)
+    return task
 
 
 async def _close_when_open(opening: asyncio.Future[SessionClient]) -> None:

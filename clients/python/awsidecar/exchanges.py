@@ -92,6 +92,7 @@ class AioExchange:
         )(timeout=checked_timeout(timeout), metadata=calls.settings.metadata)
         self._responses: AsyncIterator[Any] = aiter(self._call)
         # What is under way, which goes on when whoever waits for it is cancelled: gRPC for asyncio would cancel the call.
+        # What is sent waits for what was to be sent before.
         self._sending: asyncio.Future[None] | None = None
         self._receiving: asyncio.Future[Any] | None = None
         # How the sidecar ended the call.
@@ -106,32 +107,32 @@ class AioExchange:
             self._end = aio.AioRpcError(code, aio.Metadata(), trailers, details)
 
     async def send(self, request: Message) -> None:
-        """Sends a request; by one task at a time. It is sent also when its caller is cancelled."""
-        await self._sent()
-        self._sending = asyncio.ensure_future(self._write(request))
-        await self._sent()
-
-    async def _sent(self) -> None:
-        if self._sending is not None:
-            await asyncio.shield(self._sending)
-
-    async def _write(self, request: Message) -> None:
-        # Of a call that has ended, or was cancelled, `receive` tells how.
-        with suppress(grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
-            await self._call.write(request)
+        """Sends a request. It is sent also when its caller is cancelled, at whatever moment."""
+        self._sending = asyncio.ensure_future(self._write(self._sending, request))
+        await asyncio.shield(self._sending)
 
     async def finish(self) -> None:
         """Says that nothing more is sent."""
-        await self._sent()
-        with suppress(grpc.RpcError, asyncio.InvalidStateError):
-            await self._call.done_writing()
+        self._sending = asyncio.ensure_future(self._write(self._sending, None))
+        await asyncio.shield(self._sending)
+
+    async def _write(self, earlier: asyncio.Future[None] | None, request: Message | None) -> None:
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        # Of a call that has ended, or was cancelled, `receive` tells how.
+        with suppress(grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+            await (self._call.done_writing() if request is None else self._call.write(request))
 
     async def receive(self) -> Any:
         """The next response, for one task at a time; None when there are no more. It is not lost to one that is cancelled."""
         if self._receiving is None:
             self._receiving = asyncio.ensure_future(self._read())
             self._receiving.add_done_callback(_seen)
-        response = await asyncio.shield(self._receiving)
+        try:
+            response = await asyncio.shield(self._receiving)
+        except asyncio.CancelledError:
+            _raise_if_cancelled()
+            raise failure_of(_CANCELLED, self._method.name) from None
         self._receiving = None
         return response
 
@@ -144,9 +145,8 @@ class AioExchange:
                 return None
             raise failure_of(end, self._method.name) from error
         except asyncio.CancelledError:
-            if not self._call.cancelled():
-                raise
-            response = None
+            _raise_if_cancelled()
+            raise failure_of(_CANCELLED, self._method.name) from None
         if response is None and self._call.cancelled():
             raise failure_of(_CANCELLED, self._method.name)
         return response
@@ -174,6 +174,13 @@ class AioExchange:
         self._call.cancel()
         if self._receiving is not None:
             self._receiving.cancel()
+
+
+def _raise_if_cancelled() -> None:
+    """To be called where a cancellation has come: it may be of the call, and not of the task that waits for it."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _seen(received: asyncio.Future[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import structlog
@@ -25,6 +26,8 @@ _KEPT_SECONDS = 10.0
 # Who may not know the key, or cannot now, does not ask for each message.
 _FAILURE_KEPT_SECONDS = 5.0
 _MOST_TABLES = 4096
+# An ARN (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html).
+_LONGEST_TABLE = 1024
 # The question serves all who wait, so it has a deadline of its own.
 _PATIENCE_SECONDS = 10.0
 
@@ -48,14 +51,20 @@ class TableKeys:
     def __repr__(self) -> str:
         return f"<TableKeys of {len(self._known)} tables>"
 
-    async def of(self, table: str, scope: Scope) -> KeyNames | None:
-        """The names; None when AWS does not tell them to this caller, or not now. `table` is a name or an ARN."""
+    async def of(self, table: str, scope: Scope, room: asyncio.Semaphore | None = None) -> KeyNames | None:
+        """The names; None when AWS does not tell them to this caller, or not now. `table` is a name or an ARN.
+
+        AWS is asked for those that are not known when there is `room`.
+        """
+        if len(table) > _LONGEST_TABLE:  # AWS has none, and it is not kept
+            return None
         place = scope.caller, scope.region, table
         names, good_until = self._known.get(place, (None, 0.0))
         if self._clock() < good_until:
             self._known.move_to_end(place)
             return names
-        return await self._flights.join(place, partial(self._learn, place))
+        async with room or nullcontext():
+            return await self._flights.join(place, partial(self._learn, place))
 
     def forget(self, table: str, scope: Scope) -> None:
         """To be called when AWS says that a key is not the table's, or that there is no table."""

@@ -324,6 +324,42 @@ async def test_writes_that_come_while_those_before_are_taken_in_keep_their_order
     assert all(values == sorted(values, key=int) for values in aws.history.values())
 
 
+async def test_names_of_one_table_keep_the_order_between_them() -> None:
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/slow"
+    aws = FakeDynamoDb({"slow": ("pk",), arn: ("pk",)})
+    aws.tables[arn] = aws.tables["slow"]
+    slow = SlowKey(aws)
+    order: list[str] = []
+    aws.before = lambda table, number: order.append(table)
+    writes = [put("slow" if number % 2 else arn, pk="1", v=number) for number in range(6)]
+    telling = asyncio.ensure_future(told(stream_of(aws), requests_of(writes, 1)))
+    await slow.asked.wait()
+    slow.told.set()
+    outcomes, _ = await telling
+    assert kinds(outcomes) == ["done"] * 6
+    assert order == [arn, "slow"] * 3
+
+
+async def test_few_tables_of_a_stream_are_asked_about_at_a_time() -> None:
+    aws = FakeDynamoDb({f"t{number}": ("pk",) for number in range(100)})
+    most = now = 0
+
+    async def describing(table: str) -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        now -= 1
+
+    aws.pause_describing = describing
+    assert (
+        kinds(await outcomes_of(aws, [put(f"t{number}", pk="1", v=number) for number in range(100)]))
+        == ["done"] * 100
+    )
+    assert most == 8
+
+
 async def test_what_waits_for_the_key_of_its_table_counts_among_what_is_read_ahead() -> None:
     aws, read = FakeDynamoDb({"slow": ("pk",)}), 0
     slow = SlowKey(aws)

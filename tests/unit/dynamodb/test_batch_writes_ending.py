@@ -98,7 +98,7 @@ async def test_a_key_that_nobody_tells_holds_nothing_up_when_time_is_up() -> Non
     aws = FakeDynamoDb()
     keys = TableKeys(aws)
 
-    async def never(table: str, scope: Scope) -> None:
+    async def never(table: str, scope: Scope, room: asyncio.Semaphore | None = None) -> None:
         await asyncio.Event().wait()
 
     keys.of = never  # type: ignore[method-assign]

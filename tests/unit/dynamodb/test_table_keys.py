@@ -97,3 +97,11 @@ async def test_no_secret_shows() -> None:
     await keys.of("T", session("AKIAONE"))
     assert "AKIA" not in repr(keys)
     await keys.aclose()
+
+
+async def test_name_that_no_table_can_have_is_neither_asked_for_nor_kept() -> None:
+    aws = FakeDynamoDb()
+    keys = TableKeys(aws)
+    assert await keys.of("x" * 1025, SCOPE) is None
+    assert not aws.counts["DescribeTable"]
+    assert repr(keys) == "<TableKeys of 0 tables>"

@@ -111,8 +111,6 @@ class Table:
     unfinished: int = 0
     ready: list[tuple[int, Entry]] = field(default_factory=list, repr=False)
     in_flight: int = 0
-    # What has come before the key is known, with its place in the stream and its size.
-    held: deque[tuple[int, Asked, int]] = field(default_factory=deque, repr=False)
     # Nothing is sent before, on the clock of the stream.
     resumes_at: float = 0.0
     # Batches in a row of which nothing was processed.
@@ -131,6 +129,8 @@ class Plan:
         self._most_partial = most_partial
         self._entries: dict[Entry, None] = {}
         self.tables: dict[str, Table] = {}
+        # By the simple name of its table, what has come before a key is known, with its place in the stream and its size.
+        self._held: dict[str, deque[tuple[int, Asked, int]]] = {}
         # Of all unfinished entries, and of what is held.
         self.bytes = 0
 
@@ -150,22 +150,31 @@ class Plan:
         """Forgets all entries; none may be in flight."""
         self._entries.clear()
         self.tables.clear()
+        self._held.clear()
         self.bytes = 0
 
-    def hold(self, table: Table, index: int, asked: Asked) -> None:
-        """Keeps what is to become an entry of a table once its key is known."""
-        size = JSON_BYTES_PER_BYTE * asked.message.ByteSize()
-        table.held.append((index, asked, size))
+    def hold(self, name: str, index: int, asked: Asked) -> None:
+        """Keeps what is to become an entry once the key of its table is known."""
+        size = JSON_BYTES_PER_BYTE * (asked.message.ByteSize() + len(asked.table))
+        self._held.setdefault(name, deque()).append((index, asked, size))
         self.bytes += size
 
-    def next_held(self, table: Table) -> tuple[int, Asked]:
-        index, asked, size = table.held.popleft()
-        self.bytes -= size
-        return index, asked
+    def first_held(self, name: str) -> Asked | None:
+        """The first of what is held for a table."""
+        held = self._held.get(name)
+        return held[0][1] if held else None
 
-    def held(self) -> list[int]:
+    def release(self, name: str) -> int:
+        """Lets go of the first, and gives its place in the stream."""
+        index, _, size = self._held[name].popleft()
+        self.bytes -= size
+        if not self._held[name]:
+            del self._held[name]
+        return index
+
+    def all_held(self) -> list[int]:
         """The places of all that is held."""
-        return [index for table in self.tables.values() for index, _, _ in table.held]
+        return [index for held in self._held.values() for index, _, _ in held]
 
     def add(self, entry: Entry) -> None:
         """Takes in an entry."""
@@ -200,7 +209,7 @@ class Plan:
         self.bytes -= entry.size
         table = self.tables[entry.table]
         table.unfinished -= 1
-        if not table.unfinished and not table.held and len(self.tables) > _MOST_TABLES:
+        if not table.unfinished and len(self.tables) > _MOST_TABLES:
             del self.tables[entry.table]
         for freed in self._ordering.leave(entry):
             self._make_ready(freed)

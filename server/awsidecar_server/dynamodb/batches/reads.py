@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue, Key
 from awsidecar.dynamodb.v1.batch_pb2 import BatchGetItemRequest, BatchGetItemResponse, KeysAndAttributes
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, StreamedGet
-from awsidecar_server.dynamodb.batches.entries import NOT_FOUND, Answer, Asked, Entry, Failure, Result
+from awsidecar_server.dynamodb.batches.entries import (
+    JSON_BYTES_PER_BYTE,
+    NOT_FOUND,
+    Answer,
+    Asked,
+    Entry,
+    Failure,
+    Result,
+)
 from awsidecar_server.dynamodb.batches.plan import Ordering, Together
 from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of
 from awsidecar_server.dynamodb.field_names import Names
@@ -71,7 +79,8 @@ class Reads:
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         assert isinstance(asked.message, Key)
         identity = asked.table, same_items(asked.message.attributes)
-        return Entry(index, asked.table, asked.message, _KEY_BYTES, identity, (), asked.names)
+        size = _KEY_BYTES + JSON_BYTES_PER_BYTE * len(asked.table)
+        return Entry(index, asked.table, asked.message, size, identity, (), asked.names)
 
     async def send(self, table: str, key_names: KeyNames | None, entries: Sequence[Entry], scope: Scope) -> Answer:
         request = BatchGetItemRequest()

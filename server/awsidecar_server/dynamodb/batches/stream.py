@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from awsidecar_server.dynamodb.batches.courier import Courier
 from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Asked, Entry, Outcome, Report, Result
 from awsidecar_server.dynamodb.batches.outbox import Outbox
-from awsidecar_server.dynamodb.batches.plan import Plan, Table
+from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
-from awsidecar_server.dynamodb.batches.work import Check, Work
+from awsidecar_server.dynamodb.batches.work import Check, Work, simple_name
 from awsidecar_server.errors import DeadlineSpent, Draining
 from awsidecar_server.operations import Scope
 
@@ -64,7 +64,7 @@ class BatchStream:
         self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
-        # By table, those that find out its key.
+        # By the simple name of a table, those that find out its key.
         self._asking: dict[str, asyncio.Task[None]] = {}
         # What the work has that no error foresees.
         self._defect: BaseException | None = None
@@ -137,26 +137,31 @@ class BatchStream:
             result = NOT_ATTEMPTED if asked.refusal is None else Result("failure", failure=asked.refusal)
             self._outbox.put(Outcome(index, result))
             return
-        table = self._plan.table(asked.table)
-        if table.unfinished and table.name not in self._asking:
+        table, name = self._plan.table(asked.table), simple_name(asked.table)
+        if table.unfinished and name not in self._asking:
             self._plan.add(self._work.entry(index, asked, table.key_names))
             return
-        self._plan.hold(table, index, asked)
-        if table.name not in self._asking:
-            asking = self._asking[table.name] = asyncio.create_task(self._learn_key(table))
+        self._plan.hold(name, index, asked)
+        if name not in self._asking:
+            asking = self._asking[name] = asyncio.create_task(self._learn_key(name))
             asking.add_done_callback(self._ended)
 
-    async def _learn_key(self, table: Table) -> None:
-        """Asks for the key of a table, and takes in what has come for it meanwhile; other tables go on."""
-        table.key_names = await self._work.key_names(table.name)
-        while table.held:
-            for _ in range(min(_AT_A_TIME, len(table.held))):
-                index, asked = self._plan.next_held(table)
-                self._plan.add(self._work.entry(index, asked, table.key_names))
-            if table.held:
+    async def _learn_key(self, name: str) -> None:
+        """Asks for the key of a table, and takes in what has come for it meanwhile; other tables go on.
+
+        The table may be named in several ways, between which the order is to be kept, too.
+        """
+        taken_in = 0
+        while (asked := self._plan.first_held(name)) is not None:
+            table = self._plan.table(asked.table)
+            if not table.unfinished:
+                table.key_names = await self._work.key_names(table.name)
+            self._plan.add(self._work.entry(self._plan.release(name), asked, table.key_names))
+            taken_in += 1
+            if taken_in % _AT_A_TIME == 0:
                 self._changed.set()
                 await asyncio.sleep(0)
-        del self._asking[table.name]
+        del self._asking[name]
 
     async def _heed_drain(self) -> None:
         await self._drain.wait()
@@ -213,7 +218,7 @@ class BatchStream:
         """Stops the calls in flight, and gives an outcome to all that has none."""
         await _stop([*self._carrying, *self._asking.values()])
         self._asking.clear()
-        for index in self._plan.held():
+        for index in self._plan.all_held():
             self._outbox.put(Outcome(index, NOT_ATTEMPTED))
         for entry in self._plan.unfinished():
             result = self._at_the_end(entry)
@@ -240,7 +245,8 @@ class BatchStream:
     def _note_what_is_untold(self) -> None:
         """For the status of a stream that was cut: what the caller was to be told next may not have reached it."""
         cut = self._told.outcomes if self._told is not None else ()
-        if self._outbox.hides_effects or any(outcome.result.has_effect for outcome in cut):
+        left = any(entry.is_ambiguous for entry in self._plan.unfinished())
+        if left or self._outbox.hides_effects or any(outcome.result.has_effect for outcome in cut):
             self._scope.progress.leave_open()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable, Mapping, Sequence
 
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
@@ -24,6 +25,8 @@ from awsidecar_server.errors import InvalidRequest
 from awsidecar_server.operations import Scope
 
 _AROUND_A_WRITE_BYTES = 128
+# Tables whose keys one stream asks for at a time: it may have elements of thousands.
+_MOST_ASKED = 8
 
 
 class Writes:
@@ -37,6 +40,7 @@ class Writes:
         self._means = means
         self._scope = scope
         self._capacity = ""
+        self._asking = asyncio.Semaphore(_MOST_ASKED)
         self.in_order = False
 
     def ordering(self) -> Ordering:
@@ -62,7 +66,7 @@ class Writes:
         return Asked(element.table_name, element.delete, names=Names(table, f"{path}.delete.Key"))
 
     async def key_names(self, table: str) -> KeyNames | None:
-        return await self._means.table_keys.of(table, self._scope)
+        return await self._means.table_keys.of(table, self._scope, self._asking)
 
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         message = asked.message
@@ -77,7 +81,7 @@ class Writes:
             # Without a whole key, AWS will refuse it.
             key = key_of(attributes, key_names)
             tokens = () if key is None else ((name, key),)
-        size = JSON_BYTES_PER_BYTE * message.ByteSize() + _AROUND_A_WRITE_BYTES
+        size = JSON_BYTES_PER_BYTE * (message.ByteSize() + len(asked.table)) + _AROUND_A_WRITE_BYTES
         known_by = ("no key", index) if identity is None else identity
         return Entry(index, asked.table, message, size, known_by, tokens, asked.names)
 
