@@ -15,6 +15,8 @@ from awsidecar_server.dynamodb.changes.positions import At, End, Oldest, Positio
 
 # A stream with more is not watched. No table comes near, and neither a list nor a checkpoint may grow without end.
 MOST_SHARDS = 20_000
+# Of ancestors that AWS lists no longer. A shard lives for hours.
+_GENERATIONS_KEPT = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,9 @@ class ListedShard:
     def beginning(self) -> Position:
         # By its number and not by TRIM_HORIZON, so that AWS says when the beginning is gone.
         return At(self.first_sequence_number) if self.first_sequence_number else Oldest()
+
+
+_NONE = ListedShard("")
 
 
 class Lineage:
@@ -52,6 +57,10 @@ class Lineage:
         # Another number says that the frontier is another one.
         self.version = 0
         self._look()
+
+    def __len__(self) -> int:
+        """How many shards are known."""
+        return len(self._listed)
 
     @property
     def frontier(self) -> Mapping[str, Position]:
@@ -75,10 +84,18 @@ class Lineage:
     def learn(self, listed: Collection[ListedShard]) -> None:
         """Takes a new list of the stream's shards in place of the last."""
         # An older list may come after a newer one. What was known of the line of a shard must stay known: a parent
-        # whose child is forgotten would look unread.
-        line = {*self._frontier, *self._settled}
-        kept = {name: shard for name, shard in self._listed.items() if name in line}
-        self._listed = {**kept, **{shard.shard_id: shard for shard in listed}}
+        # whose child is forgotten would look unread. What is further back than some generations was trimmed long before.
+        known, newest = self._listed, {shard.shard_id: shard for shard in listed}
+        kept: dict[str, ListedShard] = {}
+        generation = {*self._frontier, *newest}
+        for _ in range(_GENERATIONS_KEPT):
+            old = {name: known[name] for name in generation if name in known and name not in newest}
+            kept.update(
+                (name, shard) for name, shard in old.items() if name in self._frontier or name in self._settled
+            )
+            parents = {(newest.get(name) or known.get(name, _NONE)).parent_id for name in generation}
+            generation = {one for one in parents if one is not None and one not in kept and one not in newest}
+        self._listed = {**kept, **newest}
         self._look()
 
     def leaves(self) -> list[str]:

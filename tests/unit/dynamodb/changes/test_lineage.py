@@ -69,6 +69,21 @@ def test_list_from_before_the_children_makes_no_parent_look_unread() -> None:
     assert lineage.begin() == {}
 
 
+def test_ancestors_are_forgotten_long_after_aws_has() -> None:
+    lineage = Lineage({"0": After("1")})
+    shards = [ListedShard(str(number), str(number - 1), str(number), is_open=False) for number in range(2000)]
+    for number in range(1, 2000):
+        lineage.learn(shards[max(0, number - 6) : number + 1])
+        lineage.advance(str(number - 1), End())
+        assert lineage.begin() == {str(number): At(str(number))}
+        # Lists that come late.
+        if number > 10:
+            lineage.learn(shards[number - 20 : number - 14] if number > 20 else shards[:5])
+            assert lineage.begin() == {}
+            assert lineage.gaps() <= {str(number - 21)}
+    assert len(lineage) < 40
+
+
 def test_nothing_begins_while_a_shard_of_the_checkpoint_is_not_listed() -> None:
     resumed = Lineage({"left": After("02"), "right": After("03")})
     resumed.learn([ROOT, LEFT])
