@@ -17,6 +17,7 @@ from awsidecar.calls import AioCalls
 from awsidecar.credentials.v1 import credentials_pb2, credentials_pb2_grpc
 from awsidecar.dynamodb.v1 import dynamodb_service_pb2_grpc, streams_service_pb2_grpc
 from awsidecar.exceptions import SidecarError
+from awsidecar.exchanges import seen
 from awsidecar.identity import (
     AwsCredentials,
     Caller,
@@ -144,7 +145,7 @@ class Client:
         """Closes the connection, if it is this client's own."""
         if self._owns_channel:
             if closing := _CLOSING.get(self._channel):
-                await asyncio.wait(closing)
+                await asyncio.wait(closing, timeout=_CLOSING_SECONDS)
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -235,6 +236,7 @@ def _kept(channel: aio.Channel, closing: Coroutine[Any, Any, None]) -> asyncio.T
     others = _CLOSING.setdefault(channel, set())
     others.add(task)
     task.add_done_callback(others.discard)
+    task.add_done_callback(seen)
     return task
 
 

@@ -94,10 +94,17 @@ class AioExchange:
         # What is under way, which goes on when whoever waits for it is cancelled: gRPC for asyncio would cancel the call.
         # What is sent waits for what was to be sent before.
         self._sending: asyncio.Future[None] | None = None
+        self._writes: set[asyncio.Future[None]] = set()
         self._receiving: asyncio.Future[Any] | None = None
         # How the sidecar ended the call.
         self._end: aio.AioRpcError | None = None
         self._call.add_done_callback(self._note_end)
+        self._call.add_done_callback(self._stop_writes)
+
+    def _stop_writes(self, call: object) -> None:
+        """The call has ended. gRPC for asyncio waits for ever to write to a peer that has never said anything."""
+        for write in self._writes:
+            write.cancel()
 
     def _note_end(self, call: Any) -> None:
         """Takes note of the status, unless it is gRPC's own word about a write. It is there, so nothing waits."""
@@ -108,13 +115,20 @@ class AioExchange:
 
     async def send(self, request: Message) -> None:
         """Sends a request. It is sent also when its caller is cancelled, at whatever moment."""
-        self._sending = asyncio.ensure_future(self._write(self._sending, request))
-        await asyncio.shield(self._sending)
+        await self._sent(request)
 
     async def finish(self) -> None:
         """Says that nothing more is sent."""
-        self._sending = asyncio.ensure_future(self._write(self._sending, None))
-        await asyncio.shield(self._sending)
+        await self._sent(None)
+
+    async def _sent(self, request: Message | None) -> None:
+        write = self._sending = asyncio.ensure_future(self._write(self._sending, request))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            _raise_if_cancelled()  # else the call has ended, and `receive` tells how
 
     async def _write(self, earlier: asyncio.Future[None] | None, request: Message | None) -> None:
         if earlier is not None:
@@ -127,7 +141,7 @@ class AioExchange:
         """The next response, for one task at a time; None when there are no more. It is not lost to one that is cancelled."""
         if self._receiving is None:
             self._receiving = asyncio.ensure_future(self._read())
-            self._receiving.add_done_callback(_seen)
+            self._receiving.add_done_callback(seen)
         try:
             response = await asyncio.shield(self._receiving)
         except asyncio.CancelledError:
@@ -172,6 +186,7 @@ class AioExchange:
     def cancel(self) -> None:
         """Ends the call, and with it the work in the sidecar; nothing happens when it has ended."""
         self._call.cancel()
+        self._stop_writes(self._call)
         if self._receiving is not None:
             self._receiving.cancel()
 
@@ -183,7 +198,7 @@ def _raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _seen(received: asyncio.Future[Any]) -> None:
+def seen(received: asyncio.Future[Any]) -> None:
     """Whoever waited for it may have been cancelled."""
     if not received.cancelled():
         received.exception()

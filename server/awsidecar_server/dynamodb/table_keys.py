@@ -59,12 +59,12 @@ class TableKeys:
         if len(table) > _LONGEST_TABLE:  # AWS has none, and it is not kept
             return None
         place = scope.caller, scope.region, table
-        names, good_until = self._known.get(place, (None, 0.0))
-        if self._clock() < good_until:
-            self._known.move_to_end(place)
-            return names
-        async with room or nullcontext():
-            return await self._flights.join(place, partial(self._learn, place))
+        if not self._is_known(place):
+            async with room or nullcontext():
+                if not self._is_known(place):  # by now
+                    return await self._flights.join(place, partial(self._learn, place))
+        self._known.move_to_end(place)
+        return self._known[place][0]
 
     def forget(self, table: str, scope: Scope) -> None:
         """To be called when AWS says that a key is not the table's, or that there is no table."""
@@ -72,6 +72,9 @@ class TableKeys:
         names, _ = self._known.get(place, (None, 0.0))
         if names is not None:  # that there is none is not to be asked for each batch that fails
             del self._known[place]
+
+    def _is_known(self, place: _Place) -> bool:
+        return place in self._known and self._clock() < self._known[place][1]
 
     async def aclose(self) -> None:
         await self._flights.aclose()

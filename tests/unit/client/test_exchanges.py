@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ class FakeCall:
         self.written: list[Any] = []
         self.room = asyncio.Semaphore(0)
         self.is_cancelled = asyncio.Event()
+        self._callbacks: list[Callable[[object], None]] = []
 
     async def write(self, request: Any) -> None:
         await self.room.acquire()
@@ -39,8 +40,12 @@ class FakeCall:
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._responses()
 
-    def add_done_callback(self, callback: object) -> None:
-        """It has no end of its own."""
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        for callback in self._callbacks[1:]:  # the first is for the status, which it has not
+            callback(self)
 
     def cancel(self) -> None:
         self.is_cancelled.set()
@@ -93,3 +98,18 @@ async def test_call_that_is_cancelled_under_its_reader_is_an_error_and_no_cancel
     waiting = asyncio.ensure_future(exchange.receive())
     with pytest.raises(SidecarError):
         await waiting
+
+
+@pytest.mark.parametrize("end", ["cancelled", "ended by itself"])
+async def test_senders_to_a_peer_that_says_nothing_are_let_go_when_the_call_ends(end: str) -> None:
+    call = FakeCall()
+    exchange = exchange_of(call)
+    sending = [asyncio.ensure_future(exchange.send("request")) for _ in range(3)]  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    if end == "cancelled":
+        exchange.cancel()
+    else:
+        call.end()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*sending) == [None] * 3
+    assert call.written == []

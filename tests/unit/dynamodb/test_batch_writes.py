@@ -340,6 +340,27 @@ async def test_names_of_one_table_keep_the_order_between_them() -> None:
     assert order == [arn, "slow"] * 3
 
 
+@pytest.mark.parametrize("denied", ["slow", "arn", "at first"])
+async def test_names_of_one_table_keep_the_order_also_where_its_key_is_known_under_one_only(denied: str) -> None:
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/slow"
+    aws = FakeDynamoDb({"slow": ("pk",), arn: ("pk",)})
+    aws.tables[arn] = aws.tables["slow"]
+    asked: list[str] = []
+
+    async def describing(table: str) -> None:
+        asked.append(table)
+        await asyncio.sleep(0)
+        if (denied == "at first" and len(asked) == 1) or denied == ("arn" if table == arn else table):
+            raise refusal("DescribeTable", "AccessDeniedException")
+
+    aws.pause_describing = describing
+    order: list[str] = []
+    aws.after = lambda table, number: order.append(next(iter(aws.tables[table].values()))["v"].n)
+    writes = [put("slow" if number % 3 else arn, pk="1", v=number) for number in range(30)]
+    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 30
+    assert order == [str(number) for number in range(30)]
+
+
 async def test_few_tables_of_a_stream_are_asked_about_at_a_time() -> None:
     aws = FakeDynamoDb({f"t{number}": ("pk",) for number in range(100)})
     most = now = 0

@@ -99,6 +99,13 @@ async def test_no_secret_shows() -> None:
     await keys.aclose()
 
 
+async def test_key_that_became_known_while_there_was_no_room_is_not_asked_for_again() -> None:
+    aws, room = FakeDynamoDb(), asyncio.Semaphore(1)
+    keys = TableKeys(aws)
+    assert await asyncio.gather(*(keys.of("T", SCOPE, room) for _ in range(5))) == [("pk",)] * 5
+    assert aws.counts["DescribeTable"] == 1
+
+
 async def test_name_that_no_table_can_have_is_neither_asked_for_nor_kept() -> None:
     aws = FakeDynamoDb()
     keys = TableKeys(aws)

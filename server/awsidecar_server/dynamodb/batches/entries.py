@@ -20,6 +20,11 @@ Failure = AwsRejected | SidecarError
 JSON_BYTES_PER_BYTE = 6
 
 
+def simple_name(table: str) -> str:
+    """The name of a table that may be given by its ARN. Tables of several accounts may have the same."""
+    return table.rpartition(":table/")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One element of a request, before it is known what it takes to carry it out."""

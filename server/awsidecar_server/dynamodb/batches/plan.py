@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from awsidecar_server.dynamodb.batches.entries import JSON_BYTES_PER_BYTE, Asked, Entry
+from awsidecar_server.dynamodb.batches.entries import JSON_BYTES_PER_BYTE, Asked, Entry, simple_name
 from awsidecar_server.dynamodb.table_keys import KeyNames
 
 # A request of 16 MB is the largest that AWS takes, without what stands around the entries
@@ -129,6 +129,8 @@ class Plan:
         self._most_partial = most_partial
         self._entries: dict[Entry, None] = {}
         self.tables: dict[str, Table] = {}
+        # Those that have the same simple name.
+        self._names: dict[str, list[Table]] = {}
         # By the simple name of its table, what has come before a key is known, with its place in the stream and its size.
         self._held: dict[str, deque[tuple[int, Asked, int]]] = {}
         # Of all unfinished entries, and of what is held.
@@ -144,14 +146,26 @@ class Plan:
         table = self.tables.get(name)
         if table is None:
             table = self.tables[name] = Table(name)
+            self._names.setdefault(simple_name(name), []).append(table)
         return table
 
     def clear(self) -> None:
         """Forgets all entries; none may be in flight."""
         self._entries.clear()
         self.tables.clear()
+        self._names.clear()
         self._held.clear()
         self.bytes = 0
+
+    def may_add(self, table: Table) -> bool:
+        """Whether the order of the table's entries and of those under its other names can be seen from both.
+
+        It cannot where the key is known under one name and not under the other, or is another one.
+        """
+        return all(
+            not other.unfinished or other.key_names == table.key_names
+            for other in self._names[simple_name(table.name)]
+        )
 
     def hold(self, name: str, index: int, asked: Asked) -> None:
         """Keeps what is to become an entry once the key of its table is known."""
@@ -210,9 +224,16 @@ class Plan:
         table = self.tables[entry.table]
         table.unfinished -= 1
         if not table.unfinished and len(self.tables) > _MOST_TABLES:
-            del self.tables[entry.table]
+            self._forget(table)
         for freed in self._ordering.leave(entry):
             self._make_ready(freed)
+
+    def _forget(self, table: Table) -> None:
+        del self.tables[table.name]
+        name = simple_name(table.name)
+        self._names[name].remove(table)
+        if not self._names[name]:
+            del self._names[name]
 
     def resumes_at(self, now: float) -> float | None:
         """When the next table ends its pause."""

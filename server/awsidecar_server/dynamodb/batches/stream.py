@@ -10,11 +10,19 @@ from typing import Any
 from google.protobuf.message import Message
 
 from awsidecar_server.dynamodb.batches.courier import Courier
-from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Asked, Entry, Outcome, Report, Result
+from awsidecar_server.dynamodb.batches.entries import (
+    NOT_ATTEMPTED,
+    Asked,
+    Entry,
+    Outcome,
+    Report,
+    Result,
+    simple_name,
+)
 from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
-from awsidecar_server.dynamodb.batches.work import Check, Work, simple_name
+from awsidecar_server.dynamodb.batches.work import Check, Work
 from awsidecar_server.errors import DeadlineSpent, Draining
 from awsidecar_server.operations import Scope
 
@@ -62,6 +70,8 @@ class BatchStream:
         # Set by whoever changes what the stream could go on with.
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
+        # Set when a batch has ended.
+        self._settled = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
         # By the simple name of a table, those that find out its key.
@@ -138,7 +148,7 @@ class BatchStream:
             self._outbox.put(Outcome(index, result))
             return
         table, name = self._plan.table(asked.table), simple_name(asked.table)
-        if table.unfinished and name not in self._asking:
+        if table.unfinished and name not in self._asking and self._plan.may_add(table):
             self._plan.add(self._work.entry(index, asked, table.key_names))
             return
         self._plan.hold(name, index, asked)
@@ -156,6 +166,10 @@ class BatchStream:
             table = self._plan.table(asked.table)
             if not table.unfinished:
                 table.key_names = await self._work.key_names(table.name)
+            while not self._plan.may_add(table):
+                self._changed.set()
+                self._settled.clear()
+                await self._settled.wait()
             self._plan.add(self._work.entry(self._plan.release(name), asked, table.key_names))
             taken_in += 1
             if taken_in % _AT_A_TIME == 0:
@@ -188,6 +202,7 @@ class BatchStream:
         if not task.cancelled() and task.exception() is not None:
             self._defect = task.exception()
         self._room.set()
+        self._settled.set()
         self._changed.set()
 
     def _is_complete(self) -> bool:

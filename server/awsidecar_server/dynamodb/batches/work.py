@@ -74,8 +74,3 @@ def naming_of(
     if len(entries) > 1:
         return nullcontext()
     return naming_fields(of_element(entries[0].names, table, options, how))
-
-
-def simple_name(table: str) -> str:
-    """The name of a table that may be given by its ARN. Tables of several accounts may have the same."""
-    return table.rpartition(":table/")[2]

@@ -14,10 +14,18 @@ from awsidecar.dynamodb.v1.batch_pb2 import (
     WriteRequest,
 )
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
-from awsidecar_server.dynamodb.batches.entries import DONE, JSON_BYTES_PER_BYTE, Answer, Asked, Entry, Failure
+from awsidecar_server.dynamodb.batches.entries import (
+    DONE,
+    JSON_BYTES_PER_BYTE,
+    Answer,
+    Asked,
+    Entry,
+    Failure,
+    simple_name,
+)
 from awsidecar_server.dynamodb.batches.plan import InTurn, Ordering
 from awsidecar_server.dynamodb.batches.refusals import speaks_of_another_key
-from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of, simple_name
+from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import key_of, same_items, scalars
 from awsidecar_server.dynamodb.table_keys import KeyNames

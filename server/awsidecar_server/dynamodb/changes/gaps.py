@@ -27,12 +27,10 @@ class Gaps:
         parents had to.
         """
         self._since = {one: self._since.get(one, now) for one in lineage.gaps()}
-        lasting = {one for one, since in self._since.items() if now - since > PATIENCE_SECONDS}
-        if not lasting:
-            return []
         orphans = lineage.orphans()
         # One that was listed late may have a parent that is no more.
         self.dispensable |= {one.parent_id for one in orphans if one.shard_id in self.dispensable and one.parent_id}
+        lasting = {one for one, since in self._since.items() if now - since > PATIENCE_SECONDS}
         missed = lasting - self.dispensable
         if missed:
             raise HistoryLost(min(missed))

@@ -90,6 +90,23 @@ def test_shard_that_is_never_listed_is_lost_history_also_beside_others_that_are_
     on(streams, scene)
 
 
+def test_line_of_which_each_is_listed_later_than_its_child_begins_where_nothing_is_kept_before() -> None:
+    streams = FakeStreams()
+    for name, parent in (("x", "trimmed long ago"), ("y", "x"), ("z", "y")):
+        streams.add(name, parent)
+
+    async def scene(service: Service) -> None:
+        for value, (name, seconds) in enumerate((("x", 10), ("y", 5), ("z", 0)), 1):
+            streams.write(name, "k", value)
+            streams.shards[name].is_closed = name != "z"
+            if seconds:
+                listed_after(streams, name, seconds)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(3) == ["k/1", "k/2", "k/3"]
+
+    on(streams, scene)
+
+
 def test_stream_that_was_disabled_ends_after_its_last_child_that_is_listed_late() -> None:
     streams = FakeStreams()
     streams.add("r")
