@@ -50,7 +50,7 @@ class Sessions(Protocol):
         """True when the handle named a session that was open."""
 
     def take_back(self, digest: bytes) -> None:
-        """Closes the session of the handle with this digest, which has reached nobody."""
+        """Closes the session of the handle with this digest, unless it was used: nobody seems to have got it."""
 
     def accepted(self, caller: SessionCaller) -> None:
         """AWS has answered a call that was signed for this session, so its credentials are somebody's."""
@@ -69,7 +69,8 @@ class LocalSessions:
         return self._store.close(handle)
 
     def take_back(self, digest: bytes) -> None:
-        self._store.drop(digest)
+        if not self._store.was_used(digest):
+            self._store.drop(digest)
 
     def accepted(self, caller: SessionCaller) -> None:
         self._store.prove(caller)
@@ -93,6 +94,8 @@ class SessionStore:
         self._ends: list[tuple[datetime, bytes]] = []
         # Those of `_sessions` whose credentials AWS has not taken yet, as they were opened.
         self._unproved: OrderedDict[bytes, None] = OrderedDict()
+        # Those of `_sessions` whose handle nobody has shown yet.
+        self._unused: set[bytes] = set()
 
     def __repr__(self) -> str:
         return f"<SessionStore [Sessions: {len(self._sessions)} of {self._limit}]>"
@@ -150,6 +153,8 @@ class SessionStore:
         self._put(digest, session)
 
     def _put(self, digest: bytes, session: Session) -> None:
+        if digest not in self._sessions:
+            self._unused.add(digest)
         if isinstance(session.caller, SessionCaller):
             self._unproved[digest] = None
         self._sessions[digest] = session
@@ -168,11 +173,16 @@ class SessionStore:
         session = self._sessions.get(digest)
         if session is None:
             raise session_not_found()
+        self._unused.discard(digest)
         if session.expires_at <= self._clock():
             raise session_expired(session.caller.tier)
         if digest in self._unproved and isinstance(session.caller, SessionCaller):
             return replace(session.caller, unproved=digest.hex())
         return session.caller
+
+    def was_used(self, digest: bytes) -> bool:
+        """Whether a call has named the session of the handle with this digest, so that somebody has it."""
+        return digest in self._sessions and digest not in self._unused
 
     def close(self, handle: str) -> bool:
         """True when the handle named a session that was open."""
@@ -180,8 +190,7 @@ class SessionStore:
 
     def drop(self, digest: bytes) -> bool:
         """Closes the session of the handle with this digest; True when it was open."""
-        session = self._sessions.pop(digest, None)
-        self._unproved.pop(digest, None)
+        session = self._forget(digest)
         # Opening and closing in turn must not grow the heap; remaking it is paid for by the closings before.
         if len(self._ends) > 2 * len(self._sessions) + _HEAP_SLACK:
             self._ends = [(held.expires_at, digest) for digest, held in self._sessions.items()]
@@ -193,8 +202,12 @@ class SessionStore:
         swept = 0
         while self._ends and self._ends[0][0] <= now and swept < _SWEEP_LIMIT:
             _, digest = heapq.heappop(self._ends)
-            swept += self._sessions.pop(digest, None) is not None
-            self._unproved.pop(digest, None)
+            swept += self._forget(digest) is not None
+
+    def _forget(self, digest: bytes) -> Session | None:
+        self._unproved.pop(digest, None)
+        self._unused.discard(digest)
+        return self._sessions.pop(digest, None)
 
 
 def _end(caller: SessionCaller | CognitoCaller) -> datetime:

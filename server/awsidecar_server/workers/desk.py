@@ -33,7 +33,7 @@ class SharedSessions:
         try:
             answer = await self._asked("open", session_to_json(digest, session))
         except BaseException:
-            self.take_back(digest)
+            self._channel.ask("close", digest.hex())
             raise
         if answer.get("refused") == "TOO_MANY_SESSIONS":
             raise too_many_sessions(self._limit)
@@ -49,7 +49,9 @@ class SharedSessions:
         return bool(answer["closed"])
 
     def take_back(self, digest: bytes) -> None:
-        self._channel.ask("close", digest.hex())
+        # What other workers were shown is not known here; but whoever opens a session uses it over the same connection.
+        if not self._store.was_used(digest):
+            self._channel.ask("close", digest.hex())
 
     def accepted(self, caller: SessionCaller) -> None:
         if self._store.prove(caller):

@@ -76,6 +76,34 @@ def test_a_closed_session_is_not_found() -> None:
     assert not store.close(opened.handle)
 
 
+def test_a_session_that_reached_nobody_is_taken_back() -> None:
+    store, _ = make_store()
+    opened = store.open(session_caller())
+    LocalSessions(store).take_back(digest_of(opened.handle))
+    assert reason_of(store, opened.handle) == ("SESSION_NOT_FOUND", {})
+
+
+def test_a_session_that_was_used_has_reached_somebody_and_is_not_taken_back() -> None:
+    store, _ = make_store()
+    opened = store.open(session_caller())
+    store.find(opened.handle)
+    LocalSessions(store).take_back(digest_of(opened.handle))
+    store.find(opened.handle)
+    assert store.close(opened.handle)
+    assert not store.was_used(digest_of(opened.handle))
+
+
+def test_a_session_that_is_heard_of_twice_stays_used() -> None:
+    store, _ = make_store()
+    opened, session = store.issue(session_caller())
+    digest = digest_of(opened.handle)
+    store.adopt(digest, session)
+    assert not store.was_used(digest)
+    store.find(opened.handle)
+    store.adopt(digest, session)
+    assert store.was_used(digest)
+
+
 def test_closing_an_expired_session_closes_nothing_that_was_open() -> None:
     store, clock = make_store()
     opened = store.open(session_caller())

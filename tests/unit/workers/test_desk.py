@@ -91,6 +91,15 @@ async def test_session_whose_handle_reached_nobody_is_closed_by_the_supervisor()
     assert channel.asked == [("close", digest_of("a-handle").hex())]
 
 
+async def test_session_that_was_used_is_not_taken_back() -> None:
+    channel = FakeChannel()
+    sessions, store = make(channel)
+    opened = store.open(session_caller())
+    store.find(opened.handle)
+    sessions.take_back(digest_of(opened.handle))
+    assert channel.asked == []
+
+
 async def test_what_has_expired_is_refused_here() -> None:
     channel = FakeChannel()
     sessions, _ = make(channel)
