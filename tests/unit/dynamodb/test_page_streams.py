@@ -155,9 +155,10 @@ async def test_limit_below_one_is_refused_with_its_field(limit: int) -> None:
         "SELECTED",
         "/* SELECT */ DELETE FROM T",
         "(DELETE FROM T)",
+        "\xa0SELECT * FROM T",
     ],
 )
-async def test_statement_that_writes_is_refused_before_it_is_sent(text: str) -> None:
+async def test_statement_that_writes_or_may_write_is_refused_before_it_is_sent(text: str) -> None:
     """Who resumes a stream would write twice."""
     table = plain(3)
     with pytest.raises(InvalidRequest) as refused:
