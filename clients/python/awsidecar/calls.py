@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from awsidecar.exceptions import Unavailable
+from awsidecar.exceptions import SidecarError
 from awsidecar.failures import failure_of
 from awsidecar.operations import Method, Operation
 from awsidecar.repeats import TOKEN_SECONDS, Repeats
@@ -69,8 +69,8 @@ class Calls:
         while True:
             try:
                 return operation.decode(*self.invoke(operation.method, request, repeats.seconds_left()))
-            except Unavailable as gone:
-                pause = repeats.pause_after(gone)
+            except SidecarError as error:
+                pause = repeats.pause_after_write(error)
                 if pause is None:
                     raise
             time.sleep(pause)
@@ -150,8 +150,8 @@ class AioCalls:
         while True:
             try:
                 return operation.decode(*await self.invoke(operation.method, request, repeats.seconds_left()))
-            except Unavailable as gone:
-                pause = repeats.pause_after(gone)
+            except SidecarError as error:
+                pause = repeats.pause_after_write(error)
                 if pause is None:
                     raise
             await asyncio.sleep(pause)

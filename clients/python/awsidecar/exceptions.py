@@ -74,10 +74,15 @@ class SidecarError(Exception):
 
         The sidecar says so; where gRPC itself ended the call, nobody knows, and it is true.
         """
-        if self.reason:
+        if self.reason or "ambiguous" in self.metadata:
             return self.metadata.get("ambiguous") == "true"
         # The latter is an answer that is larger than gRPC takes.
         return self.code in _LEAVING_OPEN or self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def leave_open(self) -> None:
+        """Says so: an attempt before the one that failed may have been carried out."""
+        self.refusal = replace(self.refusal, metadata={**self.metadata, "ambiguous": "true"})
+        self.args = (self.refusal,)
 
     @property
     def operation(self) -> str:

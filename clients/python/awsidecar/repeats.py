@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
-from awsidecar.exceptions import Unavailable
+from awsidecar.exceptions import SidecarError, Unavailable
 
 # With pauses of 0.1, 0.2, 0.4, 0.8 and 1.6 seconds, less the jitter: as long as it takes to replace a sidecar.
 _MOST_IN_A_ROW = 6
@@ -44,6 +44,7 @@ class Repeats:
         self._ends = begun + limit_seconds
         self._ends_repeating = begun + min(limit_seconds, within_seconds)
         self._in_a_row = 0
+        self._is_ambiguous = False
 
     def seconds_left(self) -> float:
         """Returns what is left of the time limit, or as good as nothing."""
@@ -57,6 +58,13 @@ class Repeats:
         if failure.reason not in _GONE or self._in_a_row >= self._most_in_a_row:
             return None
         return pause if self._clock() + pause < self._ends_repeating else None
+
+    def pause_after_write(self, failure: SidecarError) -> float | None:
+        """Returns the same for a write, whose failure is ambiguous when that of one of its attempts was."""
+        if self._is_ambiguous:
+            failure.leave_open()
+        self._is_ambiguous = failure.ambiguous
+        return self.pause_after(failure) if isinstance(failure, Unavailable) else None
 
     def came_through(self) -> None:
         """Counts from the beginning again."""

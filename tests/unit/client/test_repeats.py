@@ -77,6 +77,26 @@ def test_a_transaction_through_the_stubs_is_not_sent_again(sidecar: FakeSidecar,
     assert len(sidecar.received) == 1
 
 
+OVERLOADED = Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", details_of("OVERLOADED", "awsidecar"))
+
+
+@pytest.mark.parametrize("last", [OVERLOADED, Refused(grpc.StatusCode.ABORTED, "by no sidecar")])
+@pytest.mark.parametrize(("first", "is_ambiguous"), [(LOST, True), (DRAINING, False)])
+async def test_a_write_is_ambiguous_when_one_of_its_attempts_was(
+    sidecar: FakeSidecar, client: awsidecar.Client, first: Refused, last: Refused, is_ambiguous: bool
+) -> None:
+    sidecar.answer("TransactWriteItems", first, DRAINING, last)
+    with pytest.raises(awsidecar.SidecarError) as caught:
+        client.dynamodb.transact_write_items(TransactItems=[PUT])
+    assert (caught.value.message, caught.value.ambiguous) == (last.message, is_ambiguous)
+    assert ("ambiguous" in repr(caught.value)) is is_ambiguous
+    sidecar.answer("TransactWriteItems", first, DRAINING, last)
+    async with aio.connect(sidecar.target) as aio_client:
+        with pytest.raises(awsidecar.SidecarError) as caught:
+            await aio_client.dynamodb.transact_write_items(TransactItems=[PUT])
+    assert (caught.value.message, caught.value.ambiguous) == (last.message, is_ambiguous)
+
+
 def test_pauses_double_and_end() -> None:
     repeats = Repeats(100, clock=FakeClock(), jitter=lambda: 1.0)
     assert [repeats.pause_after(gone()) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.6, None]
