@@ -29,7 +29,7 @@ from awsidecar.identity import (
 )
 from awsidecar.operations import CREDENTIALS
 from awsidecar.services import AioDynamoDb, AioDynamoDbStreams
-from awsidecar.settings import DEFAULT_TIMEOUT_SECONDS, Metadata, Settings, settings_of
+from awsidecar.settings import CLOSING_SECONDS, DEFAULT_TIMEOUT_SECONDS, Metadata, Settings, settings_of
 from awsidecar.transport import open_aio_channel, target_of
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from awsidecar.dynamodb.v1.dynamodb_service_pb2_grpc import DynamoDbServiceAsyncStub
     from awsidecar.dynamodb.v1.streams_service_pb2_grpc import DynamoDbStreamsServiceAsyncStub
 
-# How long leaving a session may take when the block ends in an error or is cancelled.
-_CLOSING_SECONDS = 5.0
 # By channel, sessions that are being closed. The event loop itself holds its tasks by weak references only.
 _CLOSING: WeakKeyDictionary[aio.Channel, set[asyncio.Task[None]]] = WeakKeyDictionary()
 
@@ -142,10 +140,16 @@ class Client:
         return SessionOpening(self.target, self._channel, self._calls.settings, request, timeout)
 
     async def close(self) -> None:
-        """Closes the connection, if it is this client's own."""
-        if self._owns_channel:
+        """Closes the connection, if it is this client's own, and ends its calls.
+
+        Sessions that are being closed get 5 seconds for it; the sidecar keeps those that take longer until they end.
+        """
+        if not self._owns_channel:
+            return
+        try:
             if closing := _CLOSING.get(self._channel):
-                await asyncio.wait(closing, timeout=_CLOSING_SECONDS)
+                await asyncio.wait(closing, timeout=CLOSING_SECONDS)
+        finally:
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -176,7 +180,7 @@ class SessionClient(Client):
             return
         # The error on its way out says more than a session that could not be closed, and that ends by itself.
         with suppress(SidecarError):
-            await asyncio.shield(_kept(self._channel, self._end(_CLOSING_SECONDS)))
+            await asyncio.shield(_kept(self._channel, self._end(CLOSING_SECONDS)))
 
     async def _end(self, timeout: float | None) -> None:
         await self._calls.invoke(CREDENTIALS["CloseSession"], credentials_pb2.CloseSessionRequest(), timeout)
@@ -242,6 +246,6 @@ def _kept(channel: aio.Channel, closing: Coroutine[Any, Any, None]) -> asyncio.T
 
 async def _close_when_open(opening: asyncio.Future[SessionClient]) -> None:
     """Closes a session that nobody waits for any more; gives it up when its opening takes long."""
-    with suppress(SidecarError, TimeoutError, aio.UsageError):
-        client = await asyncio.wait_for(opening, _CLOSING_SECONDS)
-        await client._end(_CLOSING_SECONDS)
+    with suppress(SidecarError, TimeoutError):
+        client = await asyncio.wait_for(opening, CLOSING_SECONDS)
+        await client._end(CLOSING_SECONDS)

@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from awsidecar.exceptions import SidecarError
-from awsidecar.failures import failure_of
+from awsidecar.exchanges import raise_if_cancelled
+from awsidecar.failures import beginning, cut_off, failure_of
 from awsidecar.operations import Method, Operation
 from awsidecar.repeats import TOKEN_SECONDS, Repeats
 from awsidecar.settings import Settings, checked_timeout
@@ -36,10 +37,10 @@ class Calls:
                 request_serializer=method.request_class.SerializeToString,
                 response_deserializer=method.response_class.FromString,
             )
+        limit = _limit(timeout, self.settings)
         try:
-            response, call = callable_.with_call(
-                request, timeout=_limit(timeout, self.settings), metadata=self.settings.metadata
-            )
+            with beginning(method.name):
+                response, call = callable_.with_call(request, timeout=limit, metadata=self.settings.metadata)
         except grpc.RpcError as error:
             raise failure_of(error, method.name) from error
         return response, facts_of(call.trailing_metadata())
@@ -51,7 +52,9 @@ class Calls:
             request_serializer=method.request_class.SerializeToString,
             response_deserializer=method.response_class.FromString,
         )
-        call = callable_(request, timeout=_limit(timeout, self.settings), metadata=self.settings.metadata)
+        limit = _limit(timeout, self.settings)
+        with beginning(method.name):
+            call = callable_(request, timeout=limit, metadata=self.settings.metadata)
         try:
             yield from call
         except grpc.RpcError as error:
@@ -117,11 +120,16 @@ class AioCalls:
                 request_serializer=method.request_class.SerializeToString,
                 response_deserializer=method.response_class.FromString,
             )
-        call = callable_(request, timeout=_limit(timeout, self.settings), metadata=self.settings.metadata)
+        limit = _limit(timeout, self.settings)
+        with beginning(method.name):
+            call = callable_(request, timeout=limit, metadata=self.settings.metadata)
         try:
             response = await call
         except grpc.RpcError as error:
             raise failure_of(error, method.name) from error
+        except asyncio.CancelledError:
+            raise_if_cancelled()
+            raise cut_off(method.name) from None
         return response, facts_of(await call.trailing_metadata())
 
     async def stream(self, method: Method, request: Message, timeout: float | None) -> AsyncGenerator[Any, None]:
@@ -131,12 +139,17 @@ class AioCalls:
             request_serializer=method.request_class.SerializeToString,
             response_deserializer=method.response_class.FromString,
         )
-        call = callable_(request, timeout=_limit(timeout, self.settings), metadata=self.settings.metadata)
+        limit = _limit(timeout, self.settings)
+        with beginning(method.name):
+            call = callable_(request, timeout=limit, metadata=self.settings.metadata)
         try:
             async for response in call:
                 yield response
         except grpc.RpcError as error:
             raise failure_of(error, method.name) from error
+        except asyncio.CancelledError:
+            raise_if_cancelled()
+            raise cut_off(method.name) from None
         finally:
             call.cancel()
 

@@ -25,7 +25,7 @@ from awsidecar.identity import (
 )
 from awsidecar.operations import CREDENTIALS
 from awsidecar.services import DynamoDb, DynamoDbStreams
-from awsidecar.settings import DEFAULT_TIMEOUT_SECONDS, Metadata, Settings, settings_of
+from awsidecar.settings import CLOSING_SECONDS, DEFAULT_TIMEOUT_SECONDS, Metadata, Settings, settings_of
 from awsidecar.transport import open_channel, target_of
 
 
@@ -134,7 +134,7 @@ class Client:
         return SessionClient(self.target, self._channel, anonymous.with_session(opened.session), owns_channel=False)
 
     def close(self) -> None:
-        """Closes the connection, if it is this client's own."""
+        """Closes the connection, if it is this client's own, and ends its calls."""
         if self._owns_channel:
             self._channel.close()
 
@@ -155,7 +155,7 @@ class SessionClient(Client):
 
     def close(self) -> None:
         """Ends the session; the connection stays with the client that opened it."""
-        self._calls.invoke(CREDENTIALS["CloseSession"], credentials_pb2.CloseSessionRequest(), None)
+        self._end(None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -165,4 +165,7 @@ class SessionClient(Client):
             return
         # The error on its way out says more than a session that could not be closed, and that ends by itself.
         with suppress(SidecarError):
-            self.close()
+            self._end(CLOSING_SECONDS)
+
+    def _end(self, timeout: float | None) -> None:
+        self._calls.invoke(CREDENTIALS["CloseSession"], credentials_pb2.CloseSessionRequest(), timeout)

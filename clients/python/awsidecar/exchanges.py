@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from awsidecar.exceptions import SidecarError
-from awsidecar.failures import failure_of
+from awsidecar.failures import beginning, cut_off, failure_of
 from awsidecar.operations import Method
 from awsidecar.settings import checked_timeout
 
@@ -28,23 +28,20 @@ _MOST_LOOKS = 100
 _LOOK_SECONDS = 0.01
 
 
-# Of a call that ended because its channel was closed. What the sidecar had to say of it is lost.
-_CANCELLED = aio.AioRpcError(
-    grpc.StatusCode.CANCELLED, aio.Metadata(), aio.Metadata(), "the channel was closed in the middle of the call"
-)
-
-
 class Exchange:
     """A call that has begun, for threads. Whoever sends bounds what is sent and not yet answered."""
 
     def __init__(self, calls: Calls, method: Method, timeout: float) -> None:
         self._method = method
         self._requests: SimpleQueue[Message | None] = SimpleQueue()
-        self._call: Any = calls.channel.stream_stream(
+        callable_ = calls.channel.stream_stream(
             method.path,
             request_serializer=method.request_class.SerializeToString,
             response_deserializer=method.response_class.FromString,
-        )(iter(self._requests.get, None), timeout=checked_timeout(timeout), metadata=calls.settings.metadata)
+        )
+        limit, requests = checked_timeout(timeout), iter(self._requests.get, None)
+        with beginning(method.name):
+            self._call: Any = callable_(requests, timeout=limit, metadata=calls.settings.metadata)
 
     def send(self, request: Message) -> None:
         self._requests.put(request)
@@ -83,13 +80,23 @@ class AioExchange:
     when it comes, responses are iterated over, which goes on, and a status that comes later is waited for.
     """
 
-    def __init__(self, calls: AioCalls, method: Method, timeout: float) -> None:
+    def __init__(
+        self,
+        calls: AioCalls,
+        method: Method,
+        timeout: float,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._method = method
-        self._call: Any = calls.channel.stream_stream(
+        self._pause = pause
+        callable_ = calls.channel.stream_stream(
             method.path,
             request_serializer=method.request_class.SerializeToString,
             response_deserializer=method.response_class.FromString,
-        )(timeout=checked_timeout(timeout), metadata=calls.settings.metadata)
+        )
+        limit = checked_timeout(timeout)
+        with beginning(method.name):
+            self._call: Any = callable_(timeout=limit, metadata=calls.settings.metadata)
         self._responses: AsyncIterator[Any] = aiter(self._call)
         # What is under way, which goes on when whoever waits for it is cancelled: gRPC for asyncio would cancel the call.
         # What is sent waits for what was to be sent before.
@@ -128,7 +135,7 @@ class AioExchange:
         try:
             await asyncio.shield(write)
         except asyncio.CancelledError:
-            _raise_if_cancelled()  # else the call has ended, and `receive` tells how
+            raise_if_cancelled()  # else the call has ended, and `receive` tells how
 
     async def _write(self, earlier: asyncio.Future[None] | None, request: Message | None) -> None:
         if earlier is not None:
@@ -145,8 +152,8 @@ class AioExchange:
         try:
             response = await asyncio.shield(self._receiving)
         except asyncio.CancelledError:
-            _raise_if_cancelled()
-            raise failure_of(_CANCELLED, self._method.name) from None
+            raise_if_cancelled()
+            raise cut_off(self._method.name) from None
         self._receiving = None
         return response
 
@@ -159,10 +166,10 @@ class AioExchange:
                 return None
             raise failure_of(end, self._method.name) from error
         except asyncio.CancelledError:
-            _raise_if_cancelled()
-            raise failure_of(_CANCELLED, self._method.name) from None
+            raise_if_cancelled()
+            raise cut_off(self._method.name) from None
         if response is None and self._call.cancelled():
-            raise failure_of(_CANCELLED, self._method.name)
+            raise cut_off(self._method.name)
         return response
 
     async def _said(self, error: Any) -> Any:
@@ -172,7 +179,7 @@ class AioExchange:
         for _ in range(_MOST_LOOKS):
             if self._end is not None:
                 return self._end
-            await asyncio.sleep(_LOOK_SECONDS)
+            await self._pause(_LOOK_SECONDS)
             self._note_end(self._call)
         return error
 
@@ -191,7 +198,7 @@ class AioExchange:
             self._receiving.cancel()
 
 
-def _raise_if_cancelled() -> None:
+def raise_if_cancelled() -> None:
     """To be called where a cancellation has come: it may be of the call, and not of the task that waits for it."""
     task = asyncio.current_task()
     if task is None or task.cancelling():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from grpc import aio
 
 from awsidecar import details, exceptions
 from awsidecar.errors.v1 import errors_pb2
@@ -64,6 +66,26 @@ def shutting_down(operation: str) -> SidecarError:
             domain=_SIDECAR_DOMAIN,
         )
     )
+
+
+def cut_off(operation: str) -> SidecarError:
+    """Returns the exception for a call in whose middle its client was closed. What the sidecar had to say of it is lost."""
+    message = "the channel was closed in the middle of the call"
+    return exception_of(Refusal(grpc.StatusCode.CANCELLED, message, operation))
+
+
+@contextmanager
+def beginning(operation: str) -> Iterator[None]:
+    """Around what begins a call. Where its client has been closed, gRPC says so in ways of its own; nothing is sent then."""
+    closed = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "the client is closed", operation)
+    try:
+        yield
+    except aio.UsageError as error:
+        raise exception_of(closed) from error
+    except ValueError as error:
+        if "closed" not in str(error):
+            raise
+        raise exception_of(closed) from error
 
 
 def exception_of(refusal: Refusal) -> SidecarError:

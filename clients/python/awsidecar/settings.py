@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from awsidecar.transport import MAX_DETAILS_BYTES
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
+# How long leaving a session may take when the block ends in an error or is cancelled.
+CLOSING_SECONDS = 5.0
 
 _MOST_CONFLICT_ATTEMPTS = 100
 _REGION = re.compile(r"[a-z0-9-]{1,64}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
+from grpc import aio
 
 from awsidecar.batch_progress import WRITE_STREAM
-from awsidecar.exceptions import SidecarError
+from awsidecar.exceptions import SidecarError, Unavailable
 from awsidecar.exchanges import AioExchange
 
 
@@ -54,10 +56,33 @@ class FakeCall:
         return self.is_cancelled.is_set()
 
 
-def exchange_of(call: FakeCall) -> AioExchange:
+class CallWithFailedWrite(FakeCall):
+    """A call of which gRPC says that a write has failed, in place of the sidecar's status; that comes later, or never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+
+    async def _responses(self) -> AsyncIterator[Any]:
+        if not self.cancelled():
+            code, details = self.status
+            raise aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details)
+        yield None
+
+    async def code(self) -> grpc.StatusCode:
+        return self.status[0]
+
+    async def details(self) -> str:
+        return self.status[1]
+
+    async def trailing_metadata(self) -> aio.Metadata:
+        return aio.Metadata()
+
+
+def exchange_of(call: FakeCall, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> AioExchange:
     channel = SimpleNamespace(stream_stream=lambda *path, **how: lambda **options: call)
     calls: Any = SimpleNamespace(channel=channel, settings=SimpleNamespace(metadata=()))
-    return AioExchange(calls, WRITE_STREAM, 10)
+    return AioExchange(calls, WRITE_STREAM, 10, pause)
 
 
 async def cancelled(task: asyncio.Future[Any]) -> None:
@@ -113,3 +138,31 @@ async def test_senders_to_a_peer_that_says_nothing_are_let_go_when_the_call_ends
     async with asyncio.timeout(5):
         assert await asyncio.gather(*sending) == [None] * 3
     assert call.written == []
+
+
+async def test_status_that_comes_some_time_after_a_failed_write_is_what_the_reader_is_told() -> None:
+    call = CallWithFailedWrite()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 7:
+            call.status = (grpc.StatusCode.UNAVAILABLE, "bye")
+
+    with pytest.raises(Unavailable, match="bye"):
+        await exchange_of(call, pause).receive()
+    assert len(pauses) == 7
+
+
+async def test_status_that_never_comes_is_waited_for_for_a_second() -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        assert len(pauses) < 1_000, "it is waited for for ever"
+        pauses.append(seconds)
+
+    with pytest.raises(SidecarError) as caught:
+        await exchange_of(CallWithFailedWrite(), pause).receive()
+    assert caught.value.code is grpc.StatusCode.INTERNAL
+    assert caught.value.ambiguous
+    assert sum(pauses) == pytest.approx(1.0)
