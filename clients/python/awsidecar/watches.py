@@ -89,8 +89,10 @@ class Watch:
     def begin(self) -> None:
         """Returns when the watch is in place: what is written from now on will come."""
         if self._opened is None:
-            self._opened = self._responses()
-            self._progress.note(next(self._opened))
+            opened = self._responses()
+            self._progress.note(next(opened))
+            # Not before: one that has failed gives nothing more.
+            self._opened = opened
 
     def __iter__(self) -> Iterator[shapes.Record]:
         """Yields change after change."""
@@ -127,6 +129,7 @@ class AioWatch:
         self._progress = progress
         self._pause = pause
         self._opened: AsyncGenerator[Any, None] | None = None
+        self._beginning = asyncio.Lock()
 
     @property
     def checkpoint(self) -> str | None:
@@ -135,9 +138,12 @@ class AioWatch:
 
     async def begin(self) -> None:
         """Returns when the watch is in place: what is written from now on will come."""
-        if self._opened is None:
-            self._opened = self._responses()
-            self._progress.note(await anext(self._opened))
+        async with self._beginning:
+            if self._opened is None:
+                opened = self._responses()
+                self._progress.note(await anext(opened))
+                # Not before: one that has failed, or was cancelled, gives nothing more.
+                self._opened = opened
 
     async def __aiter__(self) -> AsyncIterator[shapes.Record]:
         """Yields change after change."""

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -178,6 +179,41 @@ async def test_watch_is_in_place_when_it_has_begun_for_asyncio(sidecar: FakeSide
         assert watch.checkpoint == "c0"
         assert values_of([await anext(aiter(watch))]) == [1]
     assert len(sidecar.received) == 1
+
+
+def test_watch_whose_beginning_failed_begins_again(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
+    for begins in (True, False):
+        sidecar.answer("WatchTable", [LOST], [changes("c0"), changes("c1", 1), LOST])
+        watch = client.dynamodb.watch_table("users")
+        with pytest.raises(errors.HistoryLost):
+            watch.begin()
+        if begins:
+            watch.begin()
+            assert watch.checkpoint == "c0"
+        assert values_of([next(iter(watch))]) == [1]
+
+
+async def test_watch_whose_beginning_was_cancelled_begins_again(sidecar: FakeSidecar) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    class Stalls(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            reached.set()
+            released.wait(10)
+            return iter(())
+
+    sidecar.answer("WatchTable", Stalls(), [changes("c0"), changes("c1", 1), LOST])
+    async with aio.connect(sidecar.target) as client:
+        watch = client.dynamodb.watch_table("users")
+        beginning = asyncio.ensure_future(watch.begin())
+        await asyncio.to_thread(reached.wait, 10)
+        beginning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+        released.set()
+        await asyncio.gather(watch.begin(), watch.begin())
+        assert values_of([await anext(aiter(watch))]) == [1]
+    assert len(sidecar.received) == 2
 
 
 def test_iterating_once_more_goes_on(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
