@@ -134,9 +134,12 @@ class WriteProgress:
         """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
         # What a stream has not told of when the sidecar ends it was not done, unless the error says otherwise.
         is_open = broken is not None and broken.ambiguous
+        # Nothing is added by whoever is told: it would fail, be told of, and so on.
+        was_closed, self.is_closed = self.is_closed, True
         while self._open:
             index = next(iter(self._open))
             self._fail(index, self._open.pop(index), broken, ambiguous=is_open)
+        self.is_closed = was_closed
         if self._failed:
             kept = tuple(sorted(self._kept, key=lambda one: one.index))
             first = next((one.error for one in kept if one.error is not None), None)

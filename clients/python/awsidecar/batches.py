@@ -90,8 +90,9 @@ class BatchWriter:
     def flush(self) -> None:
         """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
         self._progress.check_open()
-        self._send()
         while self._progress.has_open_of(self._progress.count):
+            # Each time: `on_failure` may have added something.
+            self._send()
             self._take()
 
     def _send_if_due(self) -> None:

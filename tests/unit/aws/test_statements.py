@@ -81,7 +81,22 @@ def test_statement_is_a_read_only_when_select_is_its_first_word_in_every_dialect
 COMMENT_TEXT = st.text(st.sampled_from("ab '\"-(;"), max_size=8)
 BEFORE = st.lists(
     st.sampled_from(
-        [" ", "\t", "\n", "\r\n", "\v", "\f", "(", "((", "/**/", "/***/", "/* * / */", "--\n", "-- /* \r\n", "/* -- */"]
+        [
+            " ",
+            "\t",
+            "\n",
+            "\r\n",
+            "\v",
+            "\f",
+            "(",
+            "((",
+            "/**/",
+            "/***/",
+            "/* * / */",
+            "--\n",
+            "-- /* \r\n",
+            "/* -- */",
+        ]
     )
     | COMMENT_TEXT.map(lambda text: f"/*{text}*/")
     | COMMENT_TEXT.map(lambda text: f"--{text}\n"),
@@ -106,7 +121,9 @@ def test_no_other_word_is_one(before: str, word: str) -> None:
     assert not is_read(f"{before}{word} * FROM films; {SELECT}")
 
 
-@pytest.mark.parametrize("space", ["\xa0", "\x1c", "\x1f", "\x85", "\u2003", "\u3000", "\N{LINE SEPARATOR}", "\ufeff"])
+@pytest.mark.parametrize(
+    "space", ["\xa0", "\x1c", "\x1f", "\x85", "\u2003", "\u3000", "\N{LINE SEPARATOR}", "\ufeff"]
+)
 def test_white_space_that_partiql_does_not_take_is_none(space: str) -> None:
     assert not is_read(f"{space}{SELECT}")
     assert not is_read(f" ({space}{SELECT})")

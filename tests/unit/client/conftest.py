@@ -23,3 +23,9 @@ def sidecar() -> Iterator[FakeSidecar]:
 def client(sidecar: FakeSidecar) -> Iterator[awsidecar.Client]:
     with awsidecar.connect(sidecar.target) as connected:
         yield connected
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Which of the two clients a test is about."""
+    return str(request.param)

@@ -104,6 +104,15 @@ def test_a_session_that_is_heard_of_twice_stays_used() -> None:
     assert store.was_used(digest)
 
 
+def test_nothing_is_kept_of_sessions_that_are_over_and_were_never_used() -> None:
+    store, clock = make_store()
+    closed, _ = store.open(session_caller()), store.open(session_caller())
+    store.close(closed.handle)
+    clock.advance(13 * HOUR)
+    last = store.open(session_caller(START + 20 * HOUR))
+    assert store._unused == {digest_of(last.handle)}
+
+
 def test_closing_an_expired_session_closes_nothing_that_was_open() -> None:
     store, clock = make_store()
     opened = store.open(session_caller())

@@ -1,0 +1,96 @@
+"""Batches of writes that tasks share, and that are cancelled or closed under them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from awsidecar import aio, errors
+
+from .batch_streams import writes_done
+from .fake_sidecar import FakeSidecar, Refused
+
+
+async def test_tasks_may_share_a_batch(sidecar: FakeSidecar) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users") as batch:
+
+        async def write(first: int) -> None:
+            for number in range(first, first + 500):
+                await batch.put_item(Item={"id": number})
+
+        await asyncio.gather(*(write(500 * task) for task in range(20)))
+        await asyncio.gather(
+            *(batch.put_item(Item={"id": 10_000 + number}) for number in range(3000)), batch.flush()
+        )
+    assert batch.done == 13_000
+    sent = [write.put.item["id"].n for received in sidecar.received for write in received.message.writes]
+    assert sorted(map(int, sent)) == list(range(13_000))
+
+
+class Slow:
+    """Says that writes are done when a test wants it to."""
+
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self.reached, self.released = threading.Event(), threading.Event()
+        sidecar.exchanges["BatchWriteStream"] = self._serve
+
+    def _serve(self, requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        for response in writes_done()(requests):
+            self.reached.set()
+            self.released.wait(10)
+            yield response
+
+
+async def test_a_flush_waits_for_what_was_written_before_it_and_not_for_others(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
+        await batch.put_item(Item={"id": 1})
+        flushing = asyncio.ensure_future(batch.flush())
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await batch.put_item(Item={"id": 2})
+        slow.released.set()
+        async with asyncio.timeout(10):
+            await flushing
+        assert batch.done == 1
+    assert batch.done == 2
+
+
+async def test_a_cancelled_flush_harms_no_write(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
+        for number in range(250):
+            await batch.put_item(Item={"id": number})
+        for _ in range(3):
+            flushing = asyncio.ensure_future(batch.flush())
+            await asyncio.to_thread(slow.reached.wait, 10)
+            flushing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await flushing
+        slow.released.set()
+    assert batch.done == 250
+
+
+async def test_writes_of_a_batch_whose_client_is_closed_are_open(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    client = aio.connect(sidecar.target)
+    batch = client.dynamodb.batch_writer("users", timeout=20)
+    with pytest.raises(errors.BatchFailed) as caught:
+        await _written_and_closed(client, batch, slow)
+    slow.released.set()
+    assert [one.ambiguous for one in caught.value.failures] == [True] * 100
+    assert caught.value.code is grpc.StatusCode.CANCELLED
+
+
+async def _written_and_closed(client: aio.Client, batch: Any, slow: Slow) -> None:
+    async with batch:
+        for number in range(100):
+            await batch.put_item(Item={"id": number})
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await client.close()
