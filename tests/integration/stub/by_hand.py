@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from awsidecar.credentials.v1 import credentials_pb2
 from awsidecar_server.http2 import frames
@@ -17,8 +18,11 @@ _HEAD = [
 ]
 
 
-async def opened_and_given_up(target: str) -> str:
-    """Opens a session, and gives the call up when its answer is there; returns the handle that it brought."""
+async def opened_and_given_up(target: str, meanwhile: Callable[[str], Awaitable[object]] | None = None) -> str:
+    """Opens a session, and gives the call up when its answer is there; returns the handle that it brought.
+
+    `meanwhile` is called with it before the call is given up.
+    """
     given = credentials_pb2.AwsCredentials(access_key_id="AKIAGIVENUP", secret_access_key="a-secret")
     message = credentials_pb2.OpenSessionRequest(aws_credentials=given).SerializeToString()
     body = b"\0" + len(message).to_bytes(4, "big") + message
@@ -40,12 +44,14 @@ async def opened_and_given_up(target: str) -> str:
                 answer += payload
             if stream_id and flags & frames.END_STREAM:
                 break
+        handle = credentials_pb2.OpenSessionResponse.FromString(answer[5:]).session
+        assert handle
+        if meanwhile is not None:
+            await meanwhile(handle)
         # Behind the PING's answer, the reset has taken effect.
         writer.write(frames.rst_stream(1, frames.CANCEL) + frames.ping(bytes(8)))
         while (await _frame(reader))[0] != frames.PING:
             pass
-        handle = credentials_pb2.OpenSessionResponse.FromString(answer[5:]).session
-        assert handle
         return handle
     finally:
         writer.close()

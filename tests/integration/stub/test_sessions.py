@@ -60,6 +60,15 @@ async def test_session_whose_caller_has_left_before_its_answer_came_is_closed_ag
     assert refusal.reason == "SESSION_NOT_FOUND"
 
 
+async def test_session_that_was_used_before_its_opening_was_given_up_stays_open(sidecar: Sidecar) -> None:
+    async def use(handle: str) -> None:
+        await sidecar.credentials.WhoAmI(pb.WhoAmIRequest(), metadata=stating(handle))
+
+    handle = await opened_and_given_up(sidecar.target, meanwhile=use)
+    await use(handle)
+    assert (await sidecar.credentials.CloseSession(pb.CloseSessionRequest(session=handle))).closed
+
+
 async def test_session_stated_in_the_metadata_is_closed(sidecar: Sidecar) -> None:
     handle = await sidecar.open_session(KEY)
     answer = await sidecar.credentials.CloseSession(pb.CloseSessionRequest(), metadata=stating(handle))
