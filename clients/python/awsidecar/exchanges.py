@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
@@ -42,6 +43,8 @@ class Exchange:
         limit, requests = checked_timeout(timeout), iter(self._requests.get, None)
         with beginning(method.name):
             self._call: Any = callable_(requests, timeout=limit, metadata=calls.settings.metadata)
+        # Of one that is dropped: gRPC ends the call, but not its thread that waits here for more to send.
+        weakref.finalize(self, self._requests.put, None)
 
     def send(self, request: Message) -> None:
         self._requests.put(request)

@@ -53,6 +53,30 @@ def test_a_stream_that_told_of_all_ends_and_is_not_cancelled(sidecar: FakeSideca
     assert ended.is_set()
 
 
+def test_a_writer_that_is_dropped_without_its_block_leaves_nothing_running(
+    sidecar: FakeSidecar, client: awsidecar.Client
+) -> None:
+    ended = threading.Event()
+
+    def wait(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        try:
+            yield from writes_done()(requests)
+        finally:
+            ended.set()
+
+    sidecar.exchanges["BatchWriteStream"] = wait
+    client.dynamodb.list_tables()
+    before = set(threading.enumerate())
+    batch = client.dynamodb.batch_writer("users", timeout=60)
+    begun = [one for one in set(threading.enumerate()) - before if "ThreadPoolExecutor" not in one.name]
+    assert begun
+    del batch
+    for one in begun:
+        one.join(5)
+    assert not any(one.is_alive() for one in begun)
+    assert ended.wait(5)
+
+
 def test_a_write_may_name_its_own_table(sidecar: FakeSidecar, way: str) -> None:
     sidecar.exchanges["BatchWriteStream"] = writes_done()
     script: list[tuple[str, dict[str, Any]]] = [
