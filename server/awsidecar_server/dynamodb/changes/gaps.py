@@ -1,37 +1,88 @@
-"""What is missing from the lists of a stream's shards, and for how long it may be."""
+"""What is missing from the lists of a stream's shards, for how long it may be, and what AWS is asked about it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from heapq import nsmallest
+from operator import itemgetter
+
 from awsidecar_server.dynamodb.changes.lineage import Lineage
-from awsidecar_server.errors import HistoryLost
+from awsidecar_server.dynamodb.changes.positions import End, Oldest, OldestOfLine, Position
+from awsidecar_server.errors import AwsUnreachable, HistoryLost
 
 # How long AWS may take to list what belongs to the lineage.
 PATIENCE_SECONDS = 30.0
+# Shards that had to come and did not, of which AWS is asked after one list: the first answers mostly end the watch.
+_MOST_OVERDUE = 64
 
 
 class Gaps:
-    """The shards that must come to be listed for one watch, each with the time since which it is missing."""
+    """The shards that must come to be listed for one watch, each with the time since which it is missing.
+
+    None is passed over because it does not come. AWS is asked whether it has it, and only what is gone is done without,
+    where the watch begins with the oldest that is kept. Does no I/O.
+    """
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
-        # Those that may be no more: who watches from the beginning wants what is kept.
-        self.dispensable: set[str] = set()
+        self._overdue: set[str] = set()
+        # The parents of the oldest shards that are listed, of which AWS has said that it has them not.
+        self._denied: set[str] = set()
+        # Those that AWS has had since the watch began, and does not list. They may go: it wants what is kept.
+        self._dispensable: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._since)
 
-    def look(self, lineage: Lineage, now: float) -> list[str]:
+    def look(self, lineage: Lineage, now: float) -> set[str]:
         """Looks for gaps after a list that was asked for at `now`: a slow client looks at its lists late.
 
-        Returns the shards that are to be read although their parents do not come; raises `HistoryLost` for those whose
-        parents had to.
+        Returns the shards that AWS is to be asked about. Raises `HistoryLost` where that is no use: nobody knows the
+        names of the children that should have come after an end.
         """
-        self._since = {one: self._since.get(one, now) for one in lineage.gaps()}
-        orphans = lineage.orphans()
-        # One that was listed late may have a parent that is no more.
-        self.dispensable |= {one.parent_id for one in orphans if one.shard_id in self.dispensable and one.parent_id}
-        lasting = {one for one, since in self._since.items() if now - since > PATIENCE_SECONDS}
-        missed = lasting - self.dispensable
-        if missed:
-            raise HistoryLost(min(missed))
-        return [one.shard_id for one in orphans if one.parent_id in lasting]
+        oldest = lineage.oldest().keys()
+        self._since = {one: self._since.get(one, now) for one in lineage.gaps() | oldest}
+        self._overdue = {one for one, since in self._since.items() if now - since > PATIENCE_SECONDS}
+        childless = {one for one in self._overdue if isinstance(lineage.frontier.get(one), End)}
+        if childless:
+            raise HistoryLost(min(childless))
+        self._denied &= oldest
+        self._dispensable &= self._since.keys()
+        return (oldest - self._denied).union(nsmallest(_MOST_OVERDUE, self._overdue))
+
+    def settle(self, lineage: Lineage, kept: Mapping[str, bool]) -> dict[str, Position]:
+        """Takes AWS's answers: whether it has the shards.
+
+        Returns the positions of those that begin. Raises `HistoryLost` for one that had to come and is gone, and
+        `AwsUnreachable` for one that AWS has and does not list: the caller goes on from its checkpoint, which names it.
+        """
+        oldest = lineage.oldest()
+        given_up: list[str] = []
+        positions: dict[str, Position] = {}
+        # What is gone comes first: of two errors, it is the one that does not pass.
+        for shard_id, is_kept in sorted(kept.items(), key=itemgetter(1)):
+            children = oldest.get(shard_id, ())
+            if children and is_kept:
+                positions[shard_id] = OldestOfLine()
+                self._dispensable.add(shard_id)
+            elif children and (shard_id in self._overdue or not all(one.is_open for one in children)):
+                positions.update((one.shard_id, Oldest()) for one in children)
+            elif children:
+                # An open shard is young, and so may be its parent: AWS is asked again when its time is over.
+                self._denied.add(shard_id)
+                continue
+            elif shard_id in self._overdue:
+                positions.update(dict.fromkeys(self._without(lineage, shard_id, is_kept=is_kept), Oldest()))
+                given_up.append(shard_id)
+            given_up += [one.shard_id for one in children]
+        lineage.replace(given_up, positions)
+        return {one: position for one, position in positions.items() if isinstance(position, Oldest)}
+
+    def _without(self, lineage: Lineage, shard_id: str, *, is_kept: bool) -> list[str]:
+        """The shards that begin in the place of one that does not come."""
+        if is_kept:
+            raise AwsUnreachable(f"AWS has the shard {shard_id}, and does not list it", cause="bad_response")
+        children = lineage.children(shard_id)
+        if shard_id not in self._dispensable or not children:
+            raise HistoryLost(shard_id)
+        return children

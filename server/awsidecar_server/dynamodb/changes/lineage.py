@@ -2,7 +2,8 @@
 
 Shards split and are closed all the time, and AWS lists them with a delay. What was read is known by the frontier:
 the shards being read, and those read to their end whose children nobody has seen yet. All ancestors of the frontier
-have been read, or were not wanted; every other shard that is listed is still to be read.
+have been read, or were not wanted; every other shard that is listed is still to be read. Only where a shard of the
+frontier stands for its whole line (`OldestOfLine`), its ancestors are to be read, too: it gives way to them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from awsidecar_server.dynamodb.changes.positions import At, End, Oldest, Position
+from awsidecar_server.dynamodb.changes.positions import At, End, Oldest, OldestOfLine, Position
 
 # A stream with more is not watched. No table comes near, and neither a list nor a checkpoint may grow without end.
 MOST_SHARDS = 20_000
@@ -73,7 +74,7 @@ class Lineage:
 
     @property
     def unlisted(self) -> frozenset[str]:
-        """The shards of the frontier of which neither they nor a child is listed."""
+        """The shards of the frontier of which neither they nor a child is listed; not those that stand for their line."""
         return self._unlisted
 
     @property
@@ -122,12 +123,57 @@ class Lineage:
 
         AWS lists them with a delay. When they do not come, their records are gone.
         """
-        return {shard.parent_id for shard in self.orphans() if shard.parent_id} | self._unlisted
+        lines = {one for one in self._lines() if one not in self._listed}
+        return {shard.parent_id for shard in self.orphans() if shard.parent_id} | self._unlisted | lines
+
+    def oldest(self) -> dict[str, list[ListedShard]]:
+        """The listed shards that stand for their line, by their parents: AWS must tell whether it has those."""
+        found: dict[str, list[ListedShard]] = {}
+        for name in self._lines():
+            shard = self._listed.get(name)
+            if shard is not None and shard.parent_id is not None:
+                found.setdefault(shard.parent_id, []).append(shard)
+        return found
+
+    def climb(self) -> dict[str, Position]:
+        """Lets the listed shards that stand for their line give way to the oldest listed ones before them.
+
+        Gives the positions of those that have no parent: they begin.
+        """
+        begun: dict[str, Position] = {}
+        passed: set[str] = set()
+        lines = [name for name in self._lines() if name in self._listed]
+        for name in lines:
+            del self._frontier[name]
+            shard = self._listed[name]
+            while shard.parent_id in self._listed and not self._is_ahead(shard.parent_id, passed):
+                passed.add(shard.shard_id)
+                shard = self._listed[shard.parent_id]
+            passed.add(shard.shard_id)
+            if shard.parent_id is None:
+                begun[shard.shard_id] = self._frontier[shard.shard_id] = Oldest()
+            elif not self._is_ahead(shard.parent_id, passed):
+                self._frontier[shard.shard_id] = OldestOfLine()
+            # Otherwise its turn comes after its parent's.
+        if lines:
+            self._look()
+        return begun
+
+    def replace(self, shard_ids: Iterable[str], positions: Mapping[str, Position]) -> None:
+        """Puts these shards at these positions in the place of some that stood for their lines."""
+        for shard_id in shard_ids:
+            del self._frontier[shard_id]
+        self.put(positions)
+
+    def children(self, shard_id: str) -> list[str]:
+        """Those that are listed."""
+        return [shard.shard_id for shard in self._children.get(shard_id, ())]
 
     def put(self, positions: Mapping[str, Position]) -> None:
         """Begins these shards at these positions, whatever is with their parents."""
-        self._frontier.update(positions)
-        self._look()
+        if positions:
+            self._frontier.update(positions)
+            self._look()
 
     def begin(self) -> dict[str, Position]:
         """Begins the shards whose turn has come, and gives their positions."""
@@ -143,12 +189,14 @@ class Lineage:
             for shard in self._unread(candidates)
             if shard.parent_id is None or shard.parent_id in self._settled or shard.parent_id in self._ends
         }
+        # An end that others descend from has children already: where it began, AWS listed them without what is between.
+        known = [one for one in (self._ends if self._ended is None else self._ended) if one in self._settled]
         self._ended = []
-        self.version += bool(begun)
+        self.version += bool(begun or known)
         positions = {name: shard.beginning for name, shard in begun.items()}
         self._frontier.update(positions)
         # A parent is an ancestor of the frontier now.
-        for parent_id in {shard.parent_id for shard in begun.values() if shard.parent_id is not None}:
+        for parent_id in {shard.parent_id for shard in begun.values() if shard.parent_id is not None}.union(known):
             self._settled.add(parent_id)
             self._ends.discard(parent_id)
             self._frontier.pop(parent_id, None)
@@ -175,19 +223,29 @@ class Lineage:
         self._unlisted = frozenset(
             name
             for name in self._frontier
-            if name not in self._listed and not (name in self._ends and name in self._children)
+            if name not in self._listed
+            and not (name in self._ends and name in self._children)
+            and not isinstance(self._frontier[name], OldestOfLine)
         )
         self._settled = self._ancestors()
         self._ended = None
         self.version += 1
 
+    def _lines(self) -> list[str]:
+        """The shards of the frontier that stand for their line."""
+        return [name for name, position in self._frontier.items() if isinstance(position, OldestOfLine)]
+
+    def _is_ahead(self, shard_id: str, passed: Collection[str]) -> bool:
+        """Whether it is known how the line comes to the shard."""
+        return shard_id in self._frontier or shard_id in self._settled or shard_id in passed
+
     def _unread(self, shards: Iterable[ListedShard]) -> list[ListedShard]:
         return [one for one in shards if one.shard_id not in self._settled and one.shard_id not in self._frontier]
 
     def _ancestors(self) -> set[str]:
-        """All of the frontier's."""
+        """All of the frontier's, but for shards that stand for their line."""
         found: set[str] = set()
-        for shard_id in self._frontier:
+        for shard_id in self._frontier.keys() - self._lines():
             shard = self._listed.get(shard_id)
             while shard is not None and shard.parent_id is not None and shard.parent_id not in found:
                 found.add(shard.parent_id)

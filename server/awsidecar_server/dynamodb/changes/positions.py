@@ -28,6 +28,11 @@ class Oldest:
 
 
 @dataclass(frozen=True, slots=True)
+class OldestOfLine:
+    """The oldest record is next that is kept of the shard or of any before it: AWS has not told yet which those are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Since:
     """The first record made after this time is next: the place of who wants only what is new and has seen nothing."""
 
@@ -40,4 +45,4 @@ class End:
     """The shard is closed and read to its end."""
 
 
-Position = At | After | Oldest | Since | End
+Position = At | After | Oldest | OldestOfLine | Since | End

@@ -16,9 +16,18 @@ from functools import partial
 
 from awsidecar.dynamodb.v1.streams_pb2 import GetRecordsResponse, Record
 from awsidecar_server.dynamodb.changes.pages import Page, PageStore
-from awsidecar_server.dynamodb.changes.positions import CLOCK_MARGIN_MS, After, At, End, Oldest, Position, Since
+from awsidecar_server.dynamodb.changes.positions import (
+    CLOCK_MARGIN_MS,
+    After,
+    At,
+    End,
+    Oldest,
+    OldestOfLine,
+    Position,
+    Since,
+)
 from awsidecar_server.dynamodb.changes.stream_calls import StreamCalls, is_passing
-from awsidecar_server.errors import AwsRejected, HistoryLost, SidecarError
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, HistoryLost, SidecarError
 from awsidecar_server.identity.clock import Clock
 from awsidecar_server.identity.flights import Flights
 
@@ -38,6 +47,8 @@ _MOST_PLACES = 64
 
 # "the shard, or what of it was to be read, is gone".
 _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException"}
+# How often in a row the oldest record may go between the call for its iterator and the one that uses it.
+_MOST_TRIMS = 3
 
 
 @dataclass(slots=True)
@@ -52,6 +63,8 @@ class _Place:
     pause: float = _FIRST_PAUSE_SECONDS
     # Whether the iterator stands where the newest record was at the position's moment, which no other can.
     is_newest: bool = False
+    # How often the oldest record was gone before it could be read.
+    trims: int = 0
 
 
 class ShardReading:
@@ -100,6 +113,18 @@ class ShardReading:
         """What follows the position; often nothing. Raises `HistoryLost` when it is gone."""
         return self._stored(position) or await self._flights.join(position, partial(self._read, position))
 
+    async def is_kept(self) -> bool:
+        """Whether AWS has the shard. Asks again after a failure that may pass: it says neither."""
+        while True:
+            try:
+                page = await self.page(Oldest())
+            except HistoryLost:
+                return False
+            place = self._place(Oldest())
+            if page.following != Oldest() or place.failing_since is None:
+                return True
+            await asyncio.sleep(place.due - asyncio.get_running_loop().time())
+
     async def aclose(self) -> None:
         await self._flights.aclose()
 
@@ -129,14 +154,20 @@ class ShardReading:
             answer = await self._calls.records(place.iterator)
         except (AwsRejected, SidecarError) as failure:
             code = failure.code if isinstance(failure, AwsRejected) else ""
-            if was_open and (code == "ExpiredIteratorException" or _may_go_on(position, code)):
+            if code == "ExpiredIteratorException" or (was_open and _may_go_on(position, code)):
                 place.iterator, place.is_newest = None, False
+                if not was_open:
+                    self._bear(place, AwsUnreachable("an iterator ended before it could be used", cause="timeout"))
+            elif place.trims < _MOST_TRIMS and place.iterator and _may_begin_later(position, code):
+                place.iterator, place.trims = None, place.trims + 1
+                place.failing_since = place.failing_since or asyncio.get_running_loop().time()
+                self._put_off(place)
             elif code in _GONE:
                 raise HistoryLost(self._shard_id) from failure
             else:
                 self._bear(place, failure)
             return Page((), position)
-        place.failing_since = None
+        place.failing_since, place.trims = None, 0
         return self._turned(position, place, answer)
 
     async def _turn(self) -> None:
@@ -159,8 +190,8 @@ class ShardReading:
                 return await self._or_oldest("AT_TIMESTAMP", moment=moment - CLOCK_MARGIN_MS)
             case Oldest():
                 return await self._calls.iterator(self._shard_id, "TRIM_HORIZON")
-            case End():
-                raise AssertionError("nothing is read after the end")
+            case End() | OldestOfLine():
+                raise AssertionError("nothing is read after the end, nor before it is known where to begin")
 
     async def _or_oldest(self, kind: str, *, sequence_number: str | None = None, moment: int | None = None) -> str:
         """An iterator of the kind, or where that is not to be had, the one of the shard's beginning."""
@@ -214,6 +245,11 @@ def _may_go_on(position: Position, code: str) -> bool:
     DynamoDB Local says so of iterators of an empty shard, when records of another table came before its first one.
     """
     return code == "TrimmedDataAccessException" and not isinstance(position, Oldest)
+
+
+def _may_begin_later(position: Position, code: str) -> bool:
+    """Whether the shard may have a newer record that is the oldest now, when an iterator of it is called trimmed."""
+    return code == "TrimmedDataAccessException" and isinstance(position, Oldest)
 
 
 def _made(record: Record) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -23,6 +23,8 @@ MessageT = TypeVar("MessageT", bound=Message)
 _CALL_SECONDS = 30.0
 # Of a hundred shards each, as AWS has them.
 _MOST_PAGES = MOST_SHARDS // 100
+# Shards that are asked about at once.
+_AT_ONCE = 8
 
 
 class Performer(Protocol):
@@ -93,6 +95,24 @@ class StreamCalls:
                 return await self._operations.call(name, request, scope, response_class)
         except TimeoutError as late:
             raise AwsUnreachable("AWS gave no answer in time", cause="timeout") from late
+
+
+async def few_at_once(work: Callable[[str], Awaitable[None]], shard_ids: Iterable[str]) -> None:
+    """Does it for all shards, some at a time; a failure ends it."""
+    waiting = list(shard_ids)
+
+    async def do() -> None:
+        while waiting:
+            try:
+                await work(waiting.pop())
+            except BaseException:
+                waiting.clear()
+                raise
+
+    ended = await asyncio.gather(*(do() for _ in range(_AT_ONCE)), return_exceptions=True)
+    failed = next((one for one in ended if one is not None), None)
+    if failed is not None:
+        raise failed
 
 
 def is_passing(failure: Exception) -> bool:

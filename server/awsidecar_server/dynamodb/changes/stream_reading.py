@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from awsidecar_server.dynamodb.changes.pages import PageStore
 from awsidecar_server.dynamodb.changes.shard_reading import ShardReading
-from awsidecar_server.dynamodb.changes.stream_calls import Listing, Performer, StreamCalls
+from awsidecar_server.dynamodb.changes.stream_calls import Listing, Performer, StreamCalls, few_at_once
 from awsidecar_server.identity.clock import Clock
 from awsidecar_server.identity.credentials import Caller
 from awsidecar_server.identity.flights import Flights
@@ -41,6 +41,16 @@ class StreamReading:
         if found is None:
             found = ShardReading(self._calls, shard_id, self._store, self._clock, lambda: self.watches > 1)
             self._shards[shard_id] = found
+        return found
+
+    async def kept(self, shard_ids: Iterable[str]) -> dict[str, bool]:
+        """Of each shard, whether AWS has it: some it does not list yet, others are gone."""
+        found: dict[str, bool] = {}
+
+        async def ask(shard_id: str) -> None:
+            found[shard_id] = await self.shard(shard_id).is_kept()
+
+        await few_at_once(ask, shard_ids)
         return found
 
     async def aclose(self) -> None:

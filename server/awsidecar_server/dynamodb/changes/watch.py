@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from awsidecar.dynamodb.v1.watch_pb2 import WatchTableResponse
 from awsidecar_server.dynamodb.changes.checkpoints import Checkpoint
+from awsidecar_server.dynamodb.changes.gaps import PATIENCE_SECONDS as LISTING_PATIENCE_SECONDS
 from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
 from awsidecar_server.dynamodb.changes.pages import Page
-from awsidecar_server.dynamodb.changes.positions import After, End, Oldest, Position
+from awsidecar_server.dynamodb.changes.positions import After, End, OldestOfLine, Position
 from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, ShardReading
-from awsidecar_server.dynamodb.changes.starts import LATEST, Order
-from awsidecar_server.dynamodb.changes.stream_calls import Listing, is_passing
+from awsidecar_server.dynamodb.changes.starts import LATEST, TRIM_HORIZON, Order
+from awsidecar_server.dynamodb.changes.stream_calls import Listing, few_at_once, is_passing
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
 from awsidecar_server.dynamodb.changes.turns import Turns
-from awsidecar_server.errors import HistoryLost, NothingToWatch
+from awsidecar_server.errors import NothingToWatch
 from awsidecar_server.operations import converted
 
 # Pages that are being read, or are read and not yet sent, over all shards; what a slow client costs.
@@ -35,14 +35,19 @@ _LONGEST_LISTING_SECONDS = 10.0
 _IDLE_LISTING_SECONDS = 60.0
 # How long AWS may take to list the last children of a stream that was disabled.
 _END_PATIENCE_SECONDS = 10.0
-# Iterators that are asked for at once.
-_BEGINNINGS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     shard_id: str
     page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Of shards that are not listed, whether AWS has them."""
+
+    kept: Mapping[str, bool]
 
 
 class Watch:
@@ -56,9 +61,11 @@ class Watch:
         self._order = order
         self._verify = verify
         self._lineage = Lineage()
-        # What the tasks have found: at most `_MOST_PAGES` pages, and of listings the newest.
-        self._found: asyncio.Queue[_Read | Listing | BaseException] = asyncio.Queue()
+        # What the tasks have found: at most `_MOST_PAGES` pages, one listing, and one set of answers.
+        self._found: asyncio.Queue[_Read | Listing | _Answers | BaseException] = asyncio.Queue()
         self._listing_found = False
+        # From the question on until the answers are dealt with.
+        self._is_asking = False
         # Those that are being read; see `StreamReading.shard`.
         self._shards: dict[str, ShardReading] = {}
         self._room = asyncio.Semaphore(_MOST_PAGES)
@@ -72,6 +79,8 @@ class Watch:
         self._written, self._written_version = "", -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._gaps = Gaps()
+        # None, or until which list, shards that are found without their parent may be the oldest of their line.
+        self._begins_until: float | None = None
         # Since when the stream has an end, and no more is known to come.
         self._read_since: float | None = None
 
@@ -95,12 +104,16 @@ class Watch:
         self._lineage.learn(listing.shards)
         if start == LATEST:
             await self._begin_at_newest(listing)
-        elif isinstance(start, str):
-            await self._begin_at_oldest()
+        elif start == TRIM_HORIZON:
+            self._lineage.put(dict.fromkeys(self._lineage.roots(), OldestOfLine()))
+            self._begins_until = listing.asked_at + LISTING_PATIENCE_SECONDS
         self._held = set(self._lineage.unlisted)
         await self._probe()
+        self._lineage.climb()
+        questions = self._gaps.look(self._lineage, listing.asked_at)
+        self._gaps.settle(self._lineage, await self._reading.kept(questions))
         for shard_id, position in self._lineage.frontier.items():
-            if shard_id not in self._held:
+            if shard_id not in self._held and not isinstance(position, OldestOfLine):
                 self._follow(shard_id, position)
         self._learn(listing)
         self._start(self._read())
@@ -121,25 +134,8 @@ class Watch:
         async def begin(shard_id: str) -> None:
             begun[shard_id] = await self._shard(shard_id).newest()
 
-        await _for_each(begin, self._lineage.leaves())
+        await few_at_once(begin, self._lineage.leaves())
         self._lineage.put(begun)
-
-    async def _begin_at_oldest(self) -> None:
-        """Begins with the oldest shards that the stream keeps. One whose parent is only listed late is none of them."""
-        orphans = self._lineage.orphans()
-        parents = {shard.shard_id: shard.parent_id for shard in orphans if shard.parent_id}
-        # An open shard is young, and so is its parent.
-        late = {shard.parent_id for shard in orphans if shard.is_open and shard.parent_id}
-
-        async def ask(parent_id: str) -> None:
-            with suppress(HistoryLost):
-                await self._shard(parent_id).page(Oldest())
-                late.add(parent_id)
-            self._shards.pop(parent_id, None)
-
-        await _for_each(ask, set(parents.values()) - late)
-        self._gaps.dispensable = late
-        self._lineage.put({one: Oldest() for one in self._lineage.roots() if parents.get(one) not in late})
 
     async def _changes(self) -> AsyncGenerator[WatchTableResponse, None]:
         self._begin_interval()
@@ -169,6 +165,10 @@ class Watch:
         if isinstance(found, Listing):
             self._listing_found = False
             self._learn(found)
+            return None
+        if isinstance(found, _Answers):
+            self._is_asking = False
+            self._begin_lines(self._gaps.settle(self._lineage, found.kept))
             return None
         return found
 
@@ -222,13 +222,15 @@ class Watch:
         for shard_id in self._held - self._lineage.unlisted:
             self._held.remove(shard_id)
             self._follow(shard_id, self._lineage.frontier[shard_id])
-        self._turn_to_children()
         now = listing.asked_at
-        adopted = self._gaps.look(self._lineage, now)
-        if adopted:
-            self._lineage.put(dict.fromkeys(adopted, Oldest()))
-            for shard_id in adopted:
-                self._follow(shard_id, Oldest())
+        if self._begins_until is not None:
+            self._lineage.put({one.shard_id: OldestOfLine() for one in self._lineage.orphans()})
+            self._begins_until = self._begins_until if now < self._begins_until else None
+        self._begin_lines(self._lineage.climb())
+        questions = self._gaps.look(self._lineage, now)
+        if questions and not self._is_asking:
+            self._is_asking = True
+            self._start(self._ask(questions))
         if self._gaps:
             self._seeking.set()
         elif listing.status == "DISABLED" and self._lineage.is_read:
@@ -242,6 +244,14 @@ class Watch:
                 )
         else:
             self._read_since = None
+
+    def _begin_lines(self, positions: Mapping[str, Position]) -> None:
+        for shard_id, position in positions.items():
+            self._follow(shard_id, position)
+        self._turn_to_children()
+
+    async def _ask(self, shard_ids: Collection[str]) -> None:
+        self._found.put_nowait(_Answers(await self._reading.kept(shard_ids)))
 
     def _follow(self, shard_id: str, position: Position) -> None:
         if not isinstance(position, End):
@@ -321,24 +331,6 @@ class Watch:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _for_each(work: Callable[[str], Awaitable[None]], shard_ids: Iterable[str]) -> None:
-    """Does it for all, some at a time; a failure ends it."""
-    waiting = list(shard_ids)
-
-    async def do() -> None:
-        while waiting:
-            try:
-                await work(waiting.pop())
-            except BaseException:
-                waiting.clear()
-                raise
-
-    ended = await asyncio.gather(*(do() for _ in range(_BEGINNINGS)), return_exceptions=True)
-    failed = next((one for one in ended if one is not None), None)
-    if failed is not None:
-        raise failed
 
 
 def not_enabled() -> NothingToWatch:

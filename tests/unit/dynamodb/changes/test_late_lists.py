@@ -9,7 +9,7 @@ from tests.unit.dynamodb.changes.fakes import FakeStreams
 from tests.unit.dynamodb.changes.scenes import on
 from tests.unit.dynamodb.changes.watching import Service, Watching
 
-from awsidecar_server.errors import HistoryLost, NothingToWatch
+from awsidecar_server.errors import AwsUnreachable, HistoryLost, NothingToWatch
 
 
 def listed_after(streams: FakeStreams, shard_id: str, seconds: float) -> None:
@@ -72,7 +72,8 @@ def test_shards_that_are_listed_late_one_after_the_other_are_all_waited_for(posi
     on(streams, scene)
 
 
-def test_shard_that_is_never_listed_is_lost_history_also_beside_others_that_are_dispensable() -> None:
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_shard_that_is_never_listed_is_told_of_also_beside_others_that_are_dispensable(is_kept: bool) -> None:
     streams = FakeStreams()
     streams.add("r0")
     streams.add("child", "trimmed long ago")
@@ -80,29 +81,15 @@ def test_shard_that_is_never_listed_is_lost_history_also_beside_others_that_are_
     async def scene(service: Service) -> None:
         streams.write("child", "a", 1)
         async with service.watch(position="TRIM_HORIZON") as watching:
-            await watching.during(15)
+            await watching.during(50)
             split_twice(streams, 0, 1000)
-            with pytest.raises(HistoryLost) as lost:
+            if not is_kept:
+                streams.shards.pop("x0")
+            with pytest.raises(AwsUnreachable if is_kept else HistoryLost) as told:
                 await watching.during(200)
-            assert lost.value.metadata == {"shard_id": "x0"}
+            expected = {"cause": "bad_response"} if is_kept else {"shard_id": "x0"}
+            assert told.value.metadata == expected
             assert watching.changes == ["a/1"]
-
-    on(streams, scene)
-
-
-def test_line_of_which_each_is_listed_later_than_its_child_begins_where_nothing_is_kept_before() -> None:
-    streams = FakeStreams()
-    for name, parent in (("x", "trimmed long ago"), ("y", "x"), ("z", "y")):
-        streams.add(name, parent)
-
-    async def scene(service: Service) -> None:
-        for value, (name, seconds) in enumerate((("x", 10), ("y", 5), ("z", 0)), 1):
-            streams.write(name, "k", value)
-            streams.shards[name].is_closed = name != "z"
-            if seconds:
-                listed_after(streams, name, seconds)
-        async with service.watch(position="TRIM_HORIZON") as watching:
-            assert await watching.until(3) == ["k/1", "k/2", "k/3"]
 
     on(streams, scene)
 
@@ -121,5 +108,28 @@ def test_stream_that_was_disabled_ends_after_its_last_child_that_is_listed_late(
             assert await watching.until(1) == ["k/1"]
             with pytest.raises(NothingToWatch):
                 await watching.during(60)
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("seconds", [0, 45, 100])
+def test_stream_that_was_disabled_ends_from_ten_to_thirty_seconds_after_its_last_change(seconds: float) -> None:
+    streams = FakeStreams()
+    streams.add("r")
+
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            # A shard that ends without a child is looked for at ever longer intervals.
+            streams.add("other")
+            streams.close("other")
+            await watching.during(seconds)
+            streams.write("r", "k", 1)
+            streams.close("r")
+            streams.status = "DISABLED"
+            await watching.until(1)
+            told_at = asyncio.get_running_loop().time()
+            with pytest.raises(NothingToWatch):
+                await watching.during(60)
+            assert 10 < asyncio.get_running_loop().time() - told_at < 30
 
     on(streams, scene)

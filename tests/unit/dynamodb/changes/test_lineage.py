@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsidecar_server.dynamodb.changes.lineage import Lineage, ListedShard
-from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, Since
+from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, OldestOfLine, Since
 
 ROOT = ListedShard("root", None, "01", is_open=False)
 LEFT = ListedShard("left", "root", "02")
@@ -185,3 +185,76 @@ def test_shard_that_is_read_though_it_is_not_listed_lets_the_others_begin_once_i
     assert lineage.begin() == {}
     lineage.advance("left", End())
     assert lineage.begin() == {"son": At("04"), "grandson": At("05")}
+
+
+def test_end_that_others_descend_from_is_not_kept_for_children_that_are_known() -> None:
+    lineage = Lineage({"root": Since(1), "son": Since(1)})
+    lineage.learn([ROOT, SON])
+    lineage.advance("root", End())
+    assert lineage.seeks_children
+    lineage.learn([ROOT, LEFT, SON])
+    assert lineage.begin() == {}
+    assert (lineage.frontier, lineage.seeks_children) == ({"son": Since(1)}, False)
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert lineage.begin() == {"right": At("03")}
+    ends_later = Lineage({"root": Since(1), "son": Since(1)})
+    ends_later.learn([ROOT, LEFT, SON])
+    ends_later.begin()
+    ends_later.advance("root", End())
+    ends_later.begin()
+    assert ends_later.frontier == {"son": Since(1)}
+
+
+def test_shard_that_stands_for_its_line_gives_way_to_the_oldest_listed_before_it() -> None:
+    lineage = Lineage({"son": OldestOfLine(), "right": OldestOfLine()})
+    lineage.learn([LEFT, RIGHT, SON])
+    assert lineage.climb() == {}
+    assert lineage.frontier == {"left": OldestOfLine(), "right": OldestOfLine()}
+    assert lineage.oldest() == {"root": [LEFT, RIGHT]} or lineage.oldest() == {"root": [RIGHT, LEFT]}
+    assert (lineage.begin(), lineage.gaps(), lineage.is_read) == ({}, set(), False)
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert lineage.climb() == {"root": Oldest()}
+    assert lineage.frontier == {"root": Oldest()}
+
+
+def test_shard_that_stands_for_its_line_follows_ancestors_that_are_being_read_or_were() -> None:
+    lineage = Lineage({"son": OldestOfLine(), "root": After("01")})
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert (lineage.climb(), lineage.frontier) == ({}, {"root": After("01")})
+    lineage = Lineage({"son": OldestOfLine(), "right": After("03")})
+    lineage.learn([ROOT, LEFT, RIGHT, SON])
+    assert (lineage.climb(), lineage.begin()) == ({}, {"left": At("02")})
+
+
+def test_shards_that_are_each_other_s_parents_are_not_followed_for_ever() -> None:
+    lineage = Lineage({"left": OldestOfLine()})
+    lineage.learn([ListedShard("left", "right"), ListedShard("right", "left")])
+    assert (lineage.climb(), lineage.frontier) == ({}, {})
+
+
+def test_others_begin_while_a_shard_that_stands_for_its_line_is_not_listed() -> None:
+    lineage = Lineage({"root": End(), "elsewhere": OldestOfLine()})
+    lineage.learn([ROOT, LEFT])
+    assert lineage.gaps() == {"elsewhere"}
+    assert lineage.begin() == {"left": At("02")}
+
+
+@given(st.lists(st.integers(-1, 30), max_size=20), st.data())
+def test_lines_are_read_whole_and_each_shard_once_whichever_shards_stand_for_them(
+    parents: list[int], data: st.DataObject
+) -> None:
+    listed = [
+        ListedShard(f"s{number}", f"s{parent}" if 0 <= parent < number else None)
+        for number, parent in enumerate(parents)
+    ]
+    known = {one.parent_id for one in listed}
+    leaves = [one.shard_id for one in listed if one.shard_id not in known]
+    others = [one.shard_id for one in listed if data.draw(st.booleans())]
+    lineage = Lineage(dict.fromkeys(data.draw(st.permutations([*{*leaves, *others}])), OldestOfLine()))
+    lineage.learn(listed)
+    begun = [*lineage.climb()]
+    for shard_id in begun:
+        lineage.advance(shard_id, End())
+        begun += lineage.begin()
+    assert sorted(begun) == sorted(one.shard_id for one in listed)
+    assert all(one.parent_id is None or begun.index(one.parent_id) < begun.index(one.shard_id) for one in listed)

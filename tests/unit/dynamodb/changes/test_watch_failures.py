@@ -11,7 +11,7 @@ from tests.unit.dynamodb.changes.fakes import FakeStreams, rejected
 from tests.unit.dynamodb.changes.scenes import on, write_every_second
 from tests.unit.dynamodb.changes.watching import Service
 
-from awsidecar_server.errors import AwsRejected, AwsUnreachable, Unauthenticated
+from awsidecar_server.errors import AwsRejected, AwsUnreachable, HistoryLost, Unauthenticated
 
 
 def test_watch_ends_with_its_session(streams: FakeStreams) -> None:
@@ -59,6 +59,22 @@ def test_failure_that_passes_is_borne(
     on(streams, scene)
 
 
+def test_iterator_that_ends_before_it_is_used_is_borne_as_other_failures_that_pass(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch() as watching:
+            streams.write("one", "a", 1)
+            streams.fail("GetRecords", partial(rejected, "ExpiredIteratorException"), times=8)
+            assert await watching.until(1) == ["a/1"]
+            streams.fail("GetRecords", partial(rejected, "ExpiredIteratorException"), times=1000)
+            asked, began = streams.calls["GetRecords"], asyncio.get_running_loop().time()
+            with pytest.raises(AwsUnreachable):
+                await watching.during(200)
+            assert 60 < asyncio.get_running_loop().time() - began < 65
+            assert streams.calls["GetRecords"] - asked < 100
+
+    on(streams, scene)
+
+
 @pytest.mark.parametrize("changes", [[], ["a/1"]], ids=["nothing", "something"])
 def test_iterator_that_is_called_trimmed_while_its_records_are_there_is_made_anew(
     streams: FakeStreams, changes: list[str]
@@ -74,6 +90,25 @@ def test_iterator_that_is_called_trimmed_while_its_records_are_there_is_made_ane
             streams.write("one", "a", 2)
             assert await watching.until(len(changes) + 1) == [*changes, "a/2"]
             assert not streams.failures["GetRecords"]
+
+    on(streams, scene)
+
+
+def test_oldest_record_that_goes_before_it_is_read_makes_the_next_the_oldest(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        streams.shards["one"].is_listed = False
+        streams.write("one", "a", 1)
+        streams.close("one", "two")
+        streams.write("two", "a", 2)
+        streams.fail("GetRecords", partial(rejected, "TrimmedDataAccessException"), times=3)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            streams.shards["one"].is_listed = True
+            streams.fail("GetRecords", partial(rejected, "TrimmedDataAccessException"), times=3)
+            assert await watching.until(2) == ["a/1", "a/2"]
+        streams.fail("GetRecords", partial(rejected, "TrimmedDataAccessException"), times=100)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            with pytest.raises(HistoryLost):
+                await watching.during(20)
 
     on(streams, scene)
 

@@ -1,0 +1,252 @@
+"""Where each line of shards begins for who wants the oldest: nothing that AWS keeps is passed over."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+from tests.unit.dynamodb.changes.fakes import STREAM, FakeStreams, rejected
+from tests.unit.dynamodb.changes.scenes import on
+from tests.unit.dynamodb.changes.watching import Service, forged
+
+from awsidecar_server.dynamodb.changes.gaps import Gaps
+from awsidecar_server.dynamodb.changes.lineage import Lineage
+from awsidecar_server.dynamodb.changes.positions import OldestOfLine
+from awsidecar_server.errors import AwsUnreachable, HistoryLost
+
+# Of a line from its oldest shard on: the names, and after how many seconds each is listed.
+Line = dict[str, float]
+
+
+def line(streams: FakeStreams, shards: Line, parent: str | None = "trimmed", *, is_open: bool = True) -> list[str]:
+    """Adds a line of shards with a change each; gives the changes."""
+    for value, (name, seconds) in enumerate(shards.items(), 1):
+        shard = streams.add(name, parent, is_listed=not seconds)
+        streams.write(name, next(iter(shards)), value)
+        shard.is_closed = is_open is False or name != list(shards)[-1]
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, setattr, shard, "is_listed", True)
+        parent = name
+    return [f"{next(iter(shards))}/{value}" for value in range(1, len(shards) + 1)]
+
+
+@pytest.mark.parametrize("parent", [None, "trimmed"])
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize(
+    "shards",
+    [
+        {"y": 20, "z": 0},
+        {"x": 5, "y": 5, "z": 0},
+        {"x": 10, "y": 5, "z": 0},
+        {"w": 20, "x": 20, "y": 20, "z": 0},
+        {"v": 20, "w": 15, "x": 10, "y": 5, "z": 0},
+        {"v": 80, "w": 60, "x": 40, "y": 20, "z": 0},
+        {"x": 5, "y": 0, "z": 5},
+        {"x": 25, "y": 0},
+        {"x": 20},
+        {"x": 20, "y": 15},
+        {"x": 20, "y": 10, "z": 5},
+    ],
+    ids=repr,
+)
+def test_line_that_is_listed_late_is_brought_from_its_oldest_shard(
+    shards: Line, parent: str | None, is_open: bool
+) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, shards, parent, is_open=is_open)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(len(changes)) == changes
+            await watching.during(60)
+            assert watching.changes == changes
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize(
+    "shards", [{"y": 70, "z": 0}, {"x": 70, "y": 5, "z": 0}, {"w": 70, "x": 10, "y": 5, "z": 0}], ids=repr
+)
+def test_shard_that_aws_has_and_does_not_list_in_time_is_an_error_and_is_read_after_it(
+    shards: Line, is_open: bool
+) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, shards, is_open=is_open)
+        oldest = next(iter(shards))
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            with pytest.raises(AwsUnreachable, match=f"AWS has the shard {oldest}, and does not list it"):
+                await watching.during(200)
+        assert asyncio.get_running_loop().time() < 60
+        assert watching.changes == []
+        async with service.watch(checkpoint=watching.checkpoint) as resumed:
+            assert await resumed.until(len(changes)) == changes
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("has_numbers", [True, False])
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize("shards", [{"y": 5, "z": 0}, {"x": 15, "y": 5, "z": 0}], ids=repr)
+@pytest.mark.parametrize("seconds", [0.1, 1, 7, 20, 40])
+def test_checkpoint_of_a_line_whose_beginning_is_waited_for_goes_on(
+    shards: Line, is_open: bool, seconds: float, has_numbers: bool
+) -> None:
+    streams = FakeStreams(has_numbers=has_numbers)
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, shards, is_open=is_open)
+        async with service.watch(position="TRIM_HORIZON", heartbeat=1) as watching:
+            await watching.during(seconds)
+        came = watching.changes
+        async with service.watch(checkpoint=watching.checkpoint) as resumed:
+            await resumed.during(60)
+            assert [*came, *resumed.changes] == changes
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("operation", ["GetShardIterator", "GetRecords"])
+def test_failure_that_passes_says_neither_that_a_parent_is_gone_nor_that_it_is_kept(
+    operation: str, is_kept: bool
+) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, {"x": 20, "y": 0, "z": 0} if is_kept else {"y": 0, "z": 0})
+        streams.fail(operation, partial(rejected, "ThrottlingException"), times=5)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(len(changes)) == changes
+            assert (asyncio.get_running_loop().time() < 10) == (not is_kept)
+
+    on(streams, scene)
+
+
+def test_failure_that_lasts_is_told_before_the_watch_is_in_place(streams: FakeStreams) -> None:
+    streams.shards["one"].parent_id = "trimmed"
+
+    async def scene(service: Service) -> None:
+        streams.fail("GetShardIterator", partial(AwsUnreachable, "lost", cause="connect"), times=1000)
+        with pytest.raises(AwsUnreachable, match="lost"):
+            async with service.watch(position="TRIM_HORIZON"):
+                pass
+        assert 60 < asyncio.get_running_loop().time() < 65
+
+    on(streams, scene)
+
+
+def test_shard_that_goes_while_it_is_waited_for_is_done_without() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        line(streams, {"x": 1000, "y": 0, "z": 0})
+        asyncio.get_running_loop().call_later(10, streams.shards.pop, "x")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            checkpoint = watching.checkpoint
+            assert await watching.until(2) == ["x/2", "x/3"]
+        # Who has been away since may have missed it.
+        async with service.watch(checkpoint=checkpoint) as resumed:
+            with pytest.raises(HistoryLost) as lost:
+                await resumed.during(60)
+        assert (lost.value.metadata, resumed.changes) == ({"shard_id": "x"}, [])
+
+    on(streams, scene)
+
+
+def test_parent_of_an_open_shard_that_aws_does_not_know_yet_is_read_before_it() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, {"x": 0, "y": 0})
+        late = streams.shards.pop("x")
+        asyncio.get_running_loop().call_later(12, streams.shards.setdefault, "x", late)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(2) == changes
+
+    on(streams, scene)
+
+
+def test_other_lines_are_read_and_followed_while_the_beginning_of_one_is_waited_for(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        late = line(streams, {"x": 25, "y": 0})
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            for generation in range(3):
+                parent, child = ("one", "g0") if not generation else (f"g{generation - 1}", f"g{generation}")
+                streams.write(parent, "a", generation)
+                streams.close(parent, child)
+            assert await watching.until(3) == ["a/0", "a/1", "a/2"]
+            assert asyncio.get_running_loop().time() < 10
+            assert (await watching.until(5))[3:] == late
+
+    on(streams, scene)
+
+
+def test_two_lines_of_one_ancestor_that_is_listed_late_begin_with_it_once(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        line(streams, {"x": 15, "y1": 5, "z1": 0})
+        streams.add("y2", "x")
+        streams.write("y2", "other", 1)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert sorted(await watching.until(4)) == ["other/1", "x/1", "x/2", "x/3"]
+            assert watching.changes[0] == "x/1"
+            await watching.during(60)
+            assert len(watching.changes) == 4
+
+    on(streams, scene)
+
+
+def test_aws_is_asked_about_each_parent_once_and_about_few_at_a_time() -> None:
+    streams = FakeStreams()
+    for number in range(300):
+        streams.add(f"child-{number}", f"trimmed-{number}").is_closed = True
+
+    async def scene(service: Service) -> None:
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert (streams.calls["GetShardIterator"], streams.most_at_once) == (300, 8)
+            await watching.during(60)
+            assert streams.calls["GetShardIterator"] == 600
+
+    on(streams, scene)
+
+
+def test_aws_is_not_asked_anew_while_it_gives_no_answer() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, {"x": 40, "y": 5, "z": 0})
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            streams.fail("GetShardIterator", partial(AwsUnreachable, "lost", cause="connect"), times=50)
+            await watching.during(20)
+            asking = len(asyncio.all_tasks())
+            await watching.during(15)
+            assert len(asyncio.all_tasks()) == asking
+            assert await watching.until(3) == changes
+
+    on(streams, scene)
+
+
+def test_of_shards_that_do_not_come_the_one_that_is_gone_is_told_of() -> None:
+    lineage = Lineage({"a": OldestOfLine(), "b": OldestOfLine(), "c": OldestOfLine()})
+    gaps = Gaps()
+    assert (gaps.look(lineage, 0), gaps.look(lineage, 30)) == (set(), set())
+    assert gaps.look(lineage, 31) == {"a", "b", "c"}
+    with pytest.raises(HistoryLost) as lost:
+        gaps.settle(lineage, {"a": True, "b": False, "c": True})
+    assert lost.value.metadata == {"shard_id": "b"}
+
+
+def test_few_are_asked_about_of_many_lines_that_the_stream_does_not_know(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        positions = {f"{number:x}": "<" for number in range(2000)}
+        async with service.watch(checkpoint=forged(STREAM, positions), heartbeat=1) as watching:
+            assert len(asyncio.all_tasks()) < 10
+            with pytest.raises(HistoryLost):
+                await watching.during(60)
+        # And one for the shard that it does know.
+        assert streams.calls["GetShardIterator"] <= 64 + 1
+
+    on(streams, scene)
