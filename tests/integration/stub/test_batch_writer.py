@@ -17,7 +17,7 @@ from tests.integration.stub_aws import Answer, StubAws
 
 import awsidecar
 from awsidecar import aio, errors
-from awsidecar.batches import AioBatchWriter, BatchWriter
+from awsidecar.batch_writers import AioBatchWriter, BatchWriter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

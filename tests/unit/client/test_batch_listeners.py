@@ -9,7 +9,7 @@ import pytest
 
 import awsidecar
 from awsidecar import aio, errors
-from awsidecar.batches import BatchWriter
+from awsidecar.batch_writers import BatchWriter
 
 from .batch_streams import AWAY, THROTTLED, puts, run, writes_done
 from .fake_sidecar import FakeSidecar

@@ -62,6 +62,42 @@ async def test_a_flush_waits_for_what_was_written_before_it_and_not_for_others(s
     assert batch.done == 2
 
 
+async def test_a_write_of_a_task_is_done_also_while_another_task_leaves_the_block(sidecar: FakeSidecar) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20)
+        await batch.put_item(Item={"id": 1})
+        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await batch.put_item(Item={"id": 2})
+        slow.released.set()
+        async with asyncio.timeout(10):
+            await leaving
+        assert batch.done == 2
+
+
+async def test_a_write_is_refused_when_another_task_has_begun_to_end_the_call(sidecar: FakeSidecar) -> None:
+    """It would be told of as not done, or not at all."""
+    ending, released = threading.Event(), threading.Event()
+
+    def ends_late(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        yield from writes_done()(requests)
+        ending.set()
+        released.wait(10)
+
+    sidecar.exchanges["BatchWriteStream"] = ends_late
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20)
+        await batch.put_item(Item={"id": 1})
+        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
+        await asyncio.to_thread(ending.wait, 10)
+        with pytest.raises(RuntimeError, match="the batch has ended"):
+            await batch.put_item(Item={"id": 2})
+        released.set()
+        await leaving
+        assert batch.done == 1
+
+
 async def test_a_cancelled_flush_harms_no_write(sidecar: FakeSidecar) -> None:
     slow = Slow(sidecar)
     async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
