@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,19 @@ from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.dynamodb.table_keys import TableKeys
 from awsidecar_server.operations import Scope
+
+
+class SlowKey:
+    """The key of a table named `slow` comes when a test wants it to."""
+
+    def __init__(self, aws: FakeDynamoDb) -> None:
+        self.asked, self.told = asyncio.Event(), asyncio.Event()
+        aws.pause_describing = self._pause
+
+    async def _pause(self, table: str) -> None:
+        if table == "slow":
+            self.asked.set()
+            await self.told.wait()
 
 
 def stream_of(aws: FakeDynamoDb, timing: FakeTiming | None = None, deadline: float | None = None) -> BatchStream:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from itertools import pairwise
 
 import pytest
-from google.protobuf.message import Message
 from tests.unit.dynamodb.batch_writing import failure_of, kinds, outcomes_of, stream_of
 from tests.unit.dynamodb.fake_batches import (
-    SCOPE,
     FakeDynamoDb,
     FakeTiming,
-    attributes,
     delete,
     lost,
     put,
@@ -24,12 +18,8 @@ from tests.unit.dynamodb.fake_batches import (
 )
 
 from awsidecar.dynamodb.v1.batch_pb2 import WriteRequest
-from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
-from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD, BatchStream
-from awsidecar_server.dynamodb.batches.work import Means
-from awsidecar_server.dynamodb.batches.writes import Writes
-from awsidecar_server.dynamodb.key_values import key_of
-from awsidecar_server.dynamodb.table_keys import TableKeys
+from awsidecar.dynamodb.v1.batch_streams_pb2 import StreamedWrite
+from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD
 from awsidecar_server.errors import InvalidRequest, LimitReached
 
 
@@ -62,23 +52,6 @@ async def test_several_batches_are_in_flight_at_once() -> None:
     assert aws.most_at_once == 8 * 25
 
 
-async def test_a_table_that_was_gone_is_asked_for_its_key_again() -> None:
-    """The writes are of one item by the key that the new table has, and of several by the old one."""
-    aws, timing = FakeDynamoDb(), FakeTiming()
-    means = Means(aws, TableKeys(aws, timing.now))
-
-    async def told_of(*writes: StreamedWrite) -> list[str]:
-        return kinds((await told(BatchStream(Writes(means, SCOPE), SCOPE, timing), requests_of(writes)))[0])
-
-    assert await told_of(put(pk="1", other="x", v=1)) == ["done"]
-    del aws.keys["T"]
-    assert await told_of(put(pk="1", other="x", v=2)) == ["failure"]
-    aws.keys["T"], aws.tables["T"] = ("other",), {}
-    assert await told_of(*(put(pk=str(number), other="x", v=number) for number in range(10))) == ["done"] * 10
-    assert aws.history["T", key_of(attributes(other="x"), ("other",))] == list(map(str, range(10)))
-    assert not aws.counts["duplicates"]
-
-
 async def test_writes_to_one_item_are_done_in_order_one_after_the_other() -> None:
     aws = FakeDynamoDb()
     writes = [put(pk="1", v=1), put(pk="2", v=1), put(pk="1", v=2), delete(pk="1"), put(pk="1", v=3)]
@@ -93,19 +66,6 @@ async def test_numbers_are_one_key_however_they_are_written() -> None:
     writes[1].put.item["pk"].n = "1.0"
     assert kinds(await outcomes_of(aws, writes)) == ["done"] * 2
     assert list(aws.history.values()) == [["1", "2"]]
-
-
-async def test_a_table_by_its_name_and_by_its_arn_is_one_table() -> None:
-    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
-    aws = FakeDynamoDb({"T": ("pk",), arn: ("pk",)})
-
-    async def pause(table: str) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-    aws.pause = pause
-    assert kinds(await outcomes_of(aws, [put("T", pk="1", v=1), put(arn, pk="1", v=2)])) == ["done"] * 2
-    assert aws.most_at_once == 1
 
 
 async def test_unprocessed_writes_are_sent_again_until_they_are_done() -> None:
@@ -185,18 +145,6 @@ async def test_an_unknown_table_fails_its_own_writes() -> None:
     assert failure_of(outcomes, 0).code == "ResourceNotFoundException"
 
 
-async def test_an_item_without_its_key_is_refused_by_aws_and_the_key_is_asked_for_again() -> None:
-    aws = FakeDynamoDb()
-    keys = TableKeys(aws)
-    work = Writes(Means(aws, keys), SCOPE)
-    outcomes, _ = await told(
-        BatchStream(work, SCOPE, FakeTiming()), requests_of([put(other="1", v=1), put(pk="1", v=1)])
-    )
-    assert kinds(outcomes) == ["failure", "done"]
-    await keys.of("T", SCOPE)
-    assert aws.counts["DescribeTable"] == 2
-
-
 async def test_a_lost_answer_is_made_good_by_sending_once_more() -> None:
     aws = FakeDynamoDb()
 
@@ -257,154 +205,3 @@ async def test_items_are_split_by_size() -> None:
     outcomes = await outcomes_of(aws, (put(pk=str(number), v=1, text="x" * 390_000) for number in range(25)))
     assert kinds(outcomes) == ["done"] * 25
     assert max(aws.sizes) * 390_000 * 6 < 16_000_000
-
-
-async def test_without_the_key_no_two_writes_that_may_be_of_one_item_are_in_flight() -> None:
-    """The fake refuses two writes of one item in a batch, and fails the test for two in flight."""
-    aws = FakeDynamoDb({"T": ("pk", "sk")})
-    aws.is_described = False
-    writes = [put(pk=str(number % 3), sk=str(number % 5), v=number) for number in range(60)]
-    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 60
-    assert len(aws.tables["T"]) == 15
-    assert all(sorted(values, key=int) == values for values in aws.history.values())
-
-
-class SlowKey:
-    """The key of a table named `slow` comes when a test wants it to."""
-
-    def __init__(self, aws: FakeDynamoDb) -> None:
-        self.asked, self.told = asyncio.Event(), asyncio.Event()
-        aws.pause_describing = self._pause
-
-    async def _pause(self, table: str) -> None:
-        if table == "slow":
-            self.asked.set()
-            await self.told.wait()
-
-
-async def test_key_that_does_not_come_yet_holds_up_no_other_table() -> None:
-    aws = FakeDynamoDb({"T": ("pk",), "slow": ("pk",)})
-    slow = SlowKey(aws)
-    writes = [put("slow" if number % 2 else "T", pk=str(number // 2 % 50), v=number) for number in range(1000)]
-    telling = asyncio.ensure_future(told(stream_of(aws), requests_of(writes, 100)))
-    await slow.asked.wait()
-    for _ in range(2000):
-        await asyncio.sleep(0)
-    assert (len(aws.tables["T"]), len(aws.tables["slow"])) == (50, 0)
-    so_far = aws.counts["BatchWriteItem"]
-    slow.told.set()
-    outcomes, _ = await telling
-    assert kinds(outcomes) == ["done"] * 1000
-    assert [values[-1] for values in aws.history.values()] == [
-        str(number) for number in (*range(900, 1000, 2), *range(901, 1000, 2))
-    ]
-    # In batches as full as writes to one item in turn allow: without the key, there would be one for each.
-    assert aws.counts["BatchWriteItem"] - so_far < 100
-    assert aws.counts["DescribeTable"] == 2
-
-
-async def test_writes_that_come_while_those_before_are_taken_in_keep_their_order() -> None:
-    aws = FakeDynamoDb({"slow": ("pk",)})
-    slow = SlowKey(aws)
-    writes = [put("slow", pk=str(number % 50), v=number) for number in range(3000)]
-
-    async def in_two() -> AsyncIterator[Message]:
-        for at in range(0, 3000, 100):
-            if at == 2000:
-                await slow.told.wait()
-            yield BatchWriteStreamRequest(writes=writes[at : at + 100])
-
-    telling = asyncio.ensure_future(told(stream_of(aws), in_two()))
-    await slow.asked.wait()
-    for _ in range(200):
-        await asyncio.sleep(0)
-    slow.told.set()
-    outcomes, _ = await telling
-    assert kinds(outcomes) == ["done"] * 3000
-    assert all(values == sorted(values, key=int) for values in aws.history.values())
-
-
-async def test_names_of_one_table_keep_the_order_between_them() -> None:
-    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/slow"
-    aws = FakeDynamoDb({"slow": ("pk",), arn: ("pk",)})
-    aws.tables[arn] = aws.tables["slow"]
-    slow = SlowKey(aws)
-    order: list[str] = []
-    aws.before = lambda table, number: order.append(table)
-    writes = [put("slow" if number % 2 else arn, pk="1", v=number) for number in range(6)]
-    telling = asyncio.ensure_future(told(stream_of(aws), requests_of(writes, 1)))
-    await slow.asked.wait()
-    slow.told.set()
-    outcomes, _ = await telling
-    assert kinds(outcomes) == ["done"] * 6
-    assert order == [arn, "slow"] * 3
-
-
-@pytest.mark.parametrize("denied", ["slow", "arn", "at first"])
-async def test_names_of_one_table_keep_the_order_also_where_its_key_is_known_under_one_only(denied: str) -> None:
-    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/slow"
-    aws = FakeDynamoDb({"slow": ("pk",), arn: ("pk",)})
-    aws.tables[arn] = aws.tables["slow"]
-    asked: list[str] = []
-
-    async def describing(table: str) -> None:
-        asked.append(table)
-        await asyncio.sleep(0)
-        if (denied == "at first" and len(asked) == 1) or denied == ("arn" if table == arn else table):
-            raise refusal("DescribeTable", "AccessDeniedException")
-
-    aws.pause_describing = describing
-    order: list[str] = []
-    aws.after = lambda table, number: order.append(next(iter(aws.tables[table].values()))["v"].n)
-    writes = [put("slow" if number % 3 else arn, pk="1", v=number) for number in range(30)]
-    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 30
-    assert order == [str(number) for number in range(30)]
-
-
-async def test_few_tables_of_a_stream_are_asked_about_at_a_time() -> None:
-    aws = FakeDynamoDb({f"t{number}": ("pk",) for number in range(100)})
-    most = now = 0
-
-    async def describing(table: str) -> None:
-        nonlocal most, now
-        now += 1
-        most = max(most, now)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        now -= 1
-
-    aws.pause_describing = describing
-    assert (
-        kinds(await outcomes_of(aws, [put(f"t{number}", pk="1", v=number) for number in range(100)]))
-        == ["done"] * 100
-    )
-    assert most == 8
-
-
-async def test_what_waits_for_the_key_of_its_table_counts_among_what_is_read_ahead() -> None:
-    aws, read = FakeDynamoDb({"slow": ("pk",)}), 0
-    slow = SlowKey(aws)
-
-    async def endless() -> AsyncIterator[Message]:
-        nonlocal read
-        while True:
-            read += 1
-            yield BatchWriteStreamRequest(writes=[put("slow", pk=str(read), v=1, text="x" * 380_000)])
-
-    async with aclosing(stream_of(aws).reports(endless())) as reports:
-        first = asyncio.ensure_future(anext(reports))
-        await slow.asked.wait()
-        for _ in range(2000):
-            await asyncio.sleep(0)
-        assert 30 < read < 60
-        slow.told.set()
-        assert (await first).outcomes
-
-
-async def test_without_the_key_unprocessed_items_are_known_as_a_whole() -> None:
-    aws = FakeDynamoDb()
-    aws.is_described = False
-    aws.unprocessed = lambda size: size // 2
-    writes = [put(pk=str(number), v=number, tags=["a", "b"]) for number in range(40)]
-    assert kinds(await outcomes_of(aws, writes)) == ["done"] * 40
-    assert len(aws.tables["T"]) == 40
