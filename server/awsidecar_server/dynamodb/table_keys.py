@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -28,14 +28,51 @@ _FAILURE_KEPT_SECONDS = 5.0
 _MOST_TABLES = 4096
 # An ARN (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html).
 _LONGEST_TABLE = 1024
-# The question serves all who wait, so it has a deadline of its own.
+# The question serves all who wait, so it has a deadline of its own. Nobody waits longer for its turn and its answer.
 _PATIENCE_SECONDS = 10.0
+# Questions under way, of all callers. What is beyond is not asked: its caller is served as one who may not know the key.
+_MOST_ASKED = 1024
+# Questions of one stream that began less than a second ago and have no answer: it may have elements of thousands of
+# tables. Older ones make room for others, so that those do not wait for a table that hangs. They end in time, which
+# leaves 80 under way at most.
+_MOST_YOUNG = 8
+_YOUNG_SECONDS = 1.0
 
 _Place = tuple[Caller, str, str]
 
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
+
+
+class Room:
+    """Has few questions begin at a time, those of one stream."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_MOST_YOUNG)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Entered when there is one. It is free again when the question has been answered, or after a second."""
+        await self._free.acquire()
+        is_free = False
+
+        def leave() -> None:
+            nonlocal is_free
+            if not is_free:
+                is_free = True
+                self._free.release()
+
+        growing_old = asyncio.get_running_loop().call_later(_YOUNG_SECONDS, leave)
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise  # the question goes on without who has asked it, and keeps its place for its time
+        except Exception:
+            leave()
+            raise
+        growing_old.cancel()
+        leave()
 
 
 class TableKeys:
@@ -51,18 +88,27 @@ class TableKeys:
     def __repr__(self) -> str:
         return f"<TableKeys of {len(self._known)} tables>"
 
-    async def of(self, table: str, scope: Scope, room: asyncio.Semaphore | None = None) -> KeyNames | None:
+    async def of(
+        self,
+        table: str,
+        scope: Scope,
+        room: Room | None = None,
+        check: Callable[[], Awaitable[object]] | None = None,
+    ) -> KeyNames | None:
         """The names; None when AWS does not tell them to this caller, or not now. `table` is a name or an ARN.
 
-        AWS is asked for those that are not known when there is `room`.
+        AWS is asked for those that are not known when there is `room`, and unless `check` raises.
         """
         if len(table) > _LONGEST_TABLE:  # AWS has none, and it is not kept
             return None
         place = scope.caller, scope.region, table
         if not self._is_known(place):
-            async with room or nullcontext():
-                if not self._is_known(place):  # by now
-                    return await self._flights.join(place, partial(self._learn, place))
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS), (room or Room()).place():
+                    if not self._is_known(place):  # by now
+                        return await self._asked(place, check)
+            except TimeoutError:
+                return None
         self._known.move_to_end(place)
         return self._known[place][0]
 
@@ -78,6 +124,13 @@ class TableKeys:
 
     async def aclose(self) -> None:
         await self._flights.aclose()
+
+    async def _asked(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
+        if check is not None:
+            await check()
+        if len(self._flights) >= _MOST_ASKED and not self._flights.is_under_way(place):
+            return None
+        return await self._flights.join(place, partial(self._learn, place))
 
     async def _learn(self, place: _Place) -> KeyNames | None:
         caller, region, table = place

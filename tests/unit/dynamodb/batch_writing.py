@@ -17,6 +17,7 @@ from tests.unit.dynamodb.fake_batches import (
 from awsidecar.dynamodb.v1.batch_streams_pb2 import StreamedWrite
 from awsidecar_server.dynamodb.batches.entries import Outcome
 from awsidecar_server.dynamodb.batches.stream import BatchStream
+from awsidecar_server.dynamodb.batches.timing import Timing
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.dynamodb.table_keys import TableKeys
@@ -36,7 +37,7 @@ class SlowKey:
             await self.told.wait()
 
 
-def stream_of(aws: FakeDynamoDb, timing: FakeTiming | None = None, deadline: float | None = None) -> BatchStream:
+def stream_of(aws: FakeDynamoDb, timing: Timing | None = None, deadline: float | None = None) -> BatchStream:
     scope = Scope(SCOPE.caller, SCOPE.region, deadline)
     return BatchStream(Writes(Means(aws, TableKeys(aws)), scope), scope, timing or FakeTiming())
 

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import pytest
 from google.protobuf.message import Message
-from tests.unit.dynamodb.batch_writing import SlowKey, kinds, outcomes_of, stream_of
+from tests.unit import virtual_time
+from tests.unit.dynamodb.batch_writing import SlowKey, failure_of, kinds, outcomes_of, stream_of
 from tests.unit.dynamodb.fake_batches import (
     SCOPE,
     FakeDynamoDb,
@@ -20,10 +22,12 @@ from tests.unit.dynamodb.fake_batches import (
 
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
 from awsidecar_server.dynamodb.batches.stream import BatchStream
+from awsidecar_server.dynamodb.batches.timing import LoopTiming
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.dynamodb.key_values import key_of
 from awsidecar_server.dynamodb.table_keys import TableKeys
+from awsidecar_server.errors import Unauthenticated
 
 
 async def test_an_item_without_its_key_is_refused_by_aws_and_the_key_is_asked_for_again() -> None:
@@ -154,3 +158,85 @@ async def test_without_the_key_unprocessed_items_are_known_as_a_whole() -> None:
     writes = [put(pk=str(number), v=number, tags=["a", "b"]) for number in range(40)]
     assert kinds(await outcomes_of(aws, writes)) == ["done"] * 40
     assert len(aws.tables["T"]) == 40
+
+
+async def test_nothing_is_asked_of_aws_for_a_session_that_has_ended() -> None:
+    """Its writes are told so one by one, also those to a table that comes first then."""
+    aws = FakeDynamoDb({"T": ("pk",), "later": ("pk",)})
+    is_open, is_written = True, asyncio.Event()
+    aws.after = lambda table, number: is_written.set()
+
+    async def check() -> None:
+        if not is_open:
+            raise Unauthenticated("closed", reason="SESSION_NOT_FOUND")
+
+    async def requests() -> AsyncIterator[Message]:
+        nonlocal is_open
+        yield BatchWriteStreamRequest(writes=[put("T", pk="1", v=1)])
+        await is_written.wait()
+        is_open = False
+        yield BatchWriteStreamRequest(writes=[put("T", pk="1", v=2), put("later", pk="1", v=3)])
+
+    stream = BatchStream(Writes(Means(aws, TableKeys(aws)), SCOPE), SCOPE, FakeTiming(), check=check)
+    outcomes, _ = await told(stream, requests())
+    assert kinds(outcomes) == ["done", "failure", "failure"]
+    assert isinstance(failure_of(outcomes, 2), Unauthenticated)
+    assert aws.counts == {"DescribeTable": 1, "BatchWriteItem": 1}
+
+
+@pytest.mark.parametrize("seconds", [5, 50])
+def test_writes_of_one_item_keep_their_order_whether_or_not_the_key_comes_in_time(seconds: int) -> None:
+    """They have nothing but the item in common, so that without the key they are known to be of one by that."""
+    aws = FakeDynamoDb({"T": ("pk",)})
+
+    async def play() -> None:
+        aws.pause_describing = lambda table: asyncio.sleep(seconds)
+        aws.pause = lambda table: asyncio.sleep(1)
+
+        async def requests() -> AsyncIterator[Message]:
+            for number in range(40):
+                yield BatchWriteStreamRequest(writes=[put("T", pk=str(number % 2), v=number)])
+                await asyncio.sleep(1)
+
+        assert kinds((await told(stream_of(aws, LoopTiming()), requests()))[0]) == ["done"] * 40
+
+    virtual_time.run(play())
+    assert [[int(value) for value in values] for values in aws.history.values()] == [
+        list(range(0, 40, 2)),
+        list(range(1, 40, 2)),
+    ]
+
+
+def test_eight_keys_that_do_not_come_hold_up_another_table_for_a_second() -> None:
+    aws = FakeDynamoDb(dict.fromkeys(("T", *(f"hangs{number}" for number in range(8))), ("pk",)))
+    at: dict[str, float] = {}
+
+    async def play() -> None:
+        aws.pause_describing = lambda table: asyncio.sleep(0 if table == "T" else 100)
+        aws.after = lambda table, number: at.update({table: asyncio.get_running_loop().time()})
+        writes = [put(name, pk="1", v=1) for name in reversed(aws.keys)]
+        assert kinds((await told(stream_of(aws, LoopTiming()), requests_of(writes)))[0]) == ["done"] * 9
+
+    virtual_time.run(play())
+    assert at.pop("T") == 1
+    assert set(at.values()) == {10}
+
+
+def test_key_is_asked_for_again_in_a_long_stream_whose_table_has_another_one() -> None:
+    """The later writes are of one item by the new key, and of several by the old one."""
+    aws = FakeDynamoDb({"T": ("pk",)})
+
+    async def play() -> None:
+        async def requests() -> AsyncIterator[Message]:
+            yield BatchWriteStreamRequest(writes=[put("T", pk="1", other="x", v=0)])
+            await asyncio.sleep(11)
+            aws.keys["T"], aws.tables["T"] = ("other",), {}
+            yield BatchWriteStreamRequest(
+                writes=[put("T", pk=str(number), other="x", v=number) for number in range(9)]
+            )
+
+        assert kinds((await told(stream_of(aws, LoopTiming()), requests()))[0]) == ["done"] * 10
+
+    virtual_time.run(play())
+    assert aws.counts["DescribeTable"] == 2
+    assert not aws.counts["duplicates"]

@@ -6,7 +6,8 @@ from tests.unit.dynamodb.fake_batches import attributes
 
 from awsidecar.dynamodb.v1.batch_pb2 import PutRequest
 from awsidecar_server.dynamodb.batches.entries import Entry
-from awsidecar_server.dynamodb.batches.plan import InTurn, Plan, Together
+from awsidecar_server.dynamodb.batches.ordering import InTurn, Together
+from awsidecar_server.dynamodb.batches.plan import Plan
 
 LIMIT = 15_900_000
 

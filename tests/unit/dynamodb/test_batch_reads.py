@@ -294,3 +294,14 @@ async def test_whatever_aws_does_each_read_is_answered_once_and_rightly(
 async def _nothing() -> AsyncIterator[Message]:
     for nothing in list[Message]():
         yield nothing
+
+
+async def test_one_read_answers_no_read_of_the_same_key_in_a_table_of_another_account() -> None:
+    names = ["T", *(f"arn:aws:dynamodb:eu-central-1:{number:012}:table/T" for number in range(2))]
+    aws = FakeDynamoDb(dict.fromkeys(names, ("pk",)))
+    for number, name in enumerate(names):
+        aws.tables[name][(("pk", ("s", "1")),)] = attributes(pk="1", v=number)
+    gets = [get(name, pk="1") for name in names * 2]
+    outcomes = await outcomes_of(aws, gets, in_order=True)
+    assert [outcome.result.item.attributes["v"].n for outcome in outcomes if outcome.result.item] == list("012012")
+    assert aws.counts["BatchGetItem"] == 3

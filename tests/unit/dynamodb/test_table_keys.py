@@ -4,10 +4,12 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from tests.unit import virtual_time
 from tests.unit.dynamodb.fake_batches import SCOPE, FakeDynamoDb
 
 from awsidecar_server.dynamodb import table_keys
-from awsidecar_server.dynamodb.table_keys import TableKeys
+from awsidecar_server.dynamodb.table_keys import Room, TableKeys
+from awsidecar_server.errors import Unauthenticated
 from awsidecar_server.identity.credentials import Credentials, SessionCaller
 from awsidecar_server.operations import Scope
 
@@ -100,7 +102,7 @@ async def test_no_secret_shows() -> None:
 
 
 async def test_key_that_became_known_while_there_was_no_room_is_not_asked_for_again() -> None:
-    aws, room = FakeDynamoDb(), asyncio.Semaphore(1)
+    aws, room = FakeDynamoDb(), Room()
     keys = TableKeys(aws)
     assert await asyncio.gather(*(keys.of("T", SCOPE, room) for _ in range(5))) == [("pk",)] * 5
     assert aws.counts["DescribeTable"] == 1
@@ -112,3 +114,129 @@ async def test_name_that_no_table_can_have_is_neither_asked_for_nor_kept() -> No
     assert await keys.of("x" * 1025, SCOPE) is None
     assert not aws.counts["DescribeTable"]
     assert repr(keys) == "<TableKeys of 0 tables>"
+
+
+class Hanging(FakeDynamoDb):
+    """Tables named `h...` are not described in time, and it takes 1.5 seconds for those named `slow...`."""
+
+    def __init__(self, hanging: int) -> None:
+        self.hanging = [f"h{number}" for number in range(hanging)]
+        super().__init__(dict.fromkeys(("T", *self.hanging), ("pk",)))
+        self.under_way = self.most_under_way = 0
+        self.pause_describing = self._hang
+
+    async def _hang(self, table: str) -> None:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(100 if table in self.hanging else 1.5 if table.startswith("slow") else 0)
+        finally:
+            self.under_way -= 1
+
+
+def test_questions_that_hang_hold_up_another_one_for_a_second() -> None:
+    async def play() -> None:
+        aws, room = Hanging(8), Room()
+        keys = TableKeys(aws)
+        hanging = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging]
+        await asyncio.sleep(0)
+        assert await keys.of("T", SCOPE, room) == ("pk",)
+        assert asyncio.get_running_loop().time() == 1
+        assert await asyncio.gather(*hanging) == [None] * 8
+        assert asyncio.get_running_loop().time() == 10
+
+    virtual_time.run(play())
+
+
+def test_who_is_cancelled_makes_no_room_while_its_question_goes_on() -> None:
+    async def play() -> None:
+        aws, room = Hanging(24), Room()
+        keys = TableKeys(aws)
+        asking = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging[:16]]
+        await asyncio.sleep(1.5)
+        for one in asking:
+            one.cancel()
+        await asyncio.wait(asking)
+        asking = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging[16:]]
+        later = asyncio.ensure_future(keys.of("T", SCOPE, room))
+        await asyncio.sleep(0.9)
+        assert (aws.under_way, later.done()) == (24, False)
+        assert await later == ("pk",)
+        assert asyncio.get_running_loop().time() == 3
+        await asyncio.wait(asking)
+
+    virtual_time.run(play())
+
+
+def test_room_that_a_slow_question_has_made_is_not_made_again_when_it_is_answered() -> None:
+    async def play() -> None:
+        aws, room = Hanging(24), Room()
+        keys = TableKeys(aws)
+        await asyncio.gather(*(keys.of(f"slow{number}", SCOPE, room) for number in range(8)))
+        asking = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging]
+        await asyncio.sleep(0.5)
+        assert aws.under_way == 8
+        await asyncio.wait(asking)
+
+    virtual_time.run(play())
+
+
+def test_questions_of_a_stream_that_are_under_way_are_bounded_and_who_gets_no_turn_goes_on_without() -> None:
+    async def play() -> None:
+        aws, room = Hanging(1000), Room()
+        keys = TableKeys(aws)
+        assert await asyncio.gather(*(keys.of(name, SCOPE, room) for name in aws.hanging)) == [None] * 1000
+        assert asyncio.get_running_loop().time() == 10
+        assert aws.most_under_way == 80
+
+    virtual_time.run(play())
+
+
+async def test_questions_of_all_streams_that_are_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws = Hanging(3)
+    keys = TableKeys(aws)
+    monkeypatch.setattr(table_keys, "_MOST_ASKED", 3)
+    asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in (*aws.hanging, *aws.hanging)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await keys.of("T", SCOPE) is None
+    assert aws.counts["DescribeTable"] == 3
+    await keys.aclose()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+def test_who_gives_up_soon_after_its_turn_has_come_makes_no_room_for_more() -> None:
+    """Each of those who come one after the other gets its turn, if at all, when it has waited for long."""
+
+    async def play() -> None:
+        aws, room = Hanging(3000), Room()
+        keys, asking = TableKeys(aws), []
+        for name in aws.hanging:
+            asking.append(asyncio.ensure_future(keys.of(name, SCOPE, room)))
+            await asyncio.sleep(0.01)
+        await asyncio.wait(asking)
+        assert 72 < aws.most_under_way <= 80
+
+    virtual_time.run(play())
+
+
+def test_nothing_is_asked_for_a_session_that_has_ended_while_there_was_no_room() -> None:
+    async def play() -> None:
+        aws, room = Hanging(8), Room()
+        keys, is_open = TableKeys(aws), True
+
+        async def check() -> None:
+            if not is_open:
+                raise Unauthenticated("closed", reason="SESSION_NOT_FOUND")
+
+        asking = [asyncio.ensure_future(keys.of(name, SCOPE, room, check)) for name in aws.hanging]
+        waiting = [asyncio.ensure_future(keys.of(name, SCOPE, room, check)) for name in ("T", "U", "V") * 20]
+        await asyncio.sleep(0.5)
+        is_open = False
+        refused = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in refused] == [Unauthenticated] * 60
+        assert asyncio.get_running_loop().time() == 1  # nor does any of them take room
+        assert aws.counts["DescribeTable"] == 8
+        await asyncio.wait(asking)
+
+    virtual_time.run(play())

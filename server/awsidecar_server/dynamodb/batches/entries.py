@@ -20,11 +20,6 @@ Failure = AwsRejected | SidecarError
 JSON_BYTES_PER_BYTE = 6
 
 
-def simple_name(table: str) -> str:
-    """The name of a table that may be given by its ARN. Tables of several accounts may have the same."""
-    return table.rpartition(":table/")[2]
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One element of a request, before it is known what it takes to carry it out."""
@@ -50,7 +45,7 @@ class Entry:
     size: int
     # What it is known by in AWS's answers.
     identity: Hashable = field(repr=False)
-    # Two writes that have one in common may be of the same item; two reads, are.
+    # Two writes that have one in common may be of the same item, if their tables may be the same.
     tokens: tuple[Hashable, ...] = field(repr=False)
     names: Names = field(default=Names(), repr=False)
     # How often it was sent.

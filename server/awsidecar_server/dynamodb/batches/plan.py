@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections import deque
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Protocol
 
-from awsidecar_server.dynamodb.batches.entries import JSON_BYTES_PER_BYTE, Asked, Entry, simple_name
+from awsidecar_server.dynamodb.batches.entries import Asked, Entry
+from awsidecar_server.dynamodb.batches.held import Held, HeldElement
+from awsidecar_server.dynamodb.batches.ordering import Ordering, Place
+from awsidecar_server.dynamodb.batches.turns import is_arn, simple_name
 from awsidecar_server.dynamodb.table_keys import KeyNames
 
 # A request of 16 MB is the largest that AWS takes, without what stands around the entries
@@ -19,93 +21,12 @@ _MOST_BYTES = 15_900_000
 _MOST_TABLES = 256
 
 
-class Place(Enum):
-    """Where an entry stands that has come in."""
-
-    READY = "ready"
-    # Another one has to be finished before.
-    WAITS = "waits"
-    # Another one is answered for it.
-    JOINED = "joined"
-
-
-class Ordering(Protocol):
-    """Which entries may be sent beside others."""
-
-    def enter(self, entry: Entry) -> Place:
-        """Takes note of an entry."""
-
-    def sent(self, entry: Entry) -> None: ...
-
-    def put_back(self, entry: Entry) -> None: ...
-
-    def leave(self, entry: Entry) -> list[Entry]:
-        """Forgets a finished entry; returns those that had to wait for it and may now be sent."""
-
-
-class InTurn:
-    """Writes: who has a token in common with an earlier write waits until that one is finished."""
-
-    def __init__(self) -> None:
-        # Unfinished entries by token, in the order of the stream. The first ones of all their queues may be sent.
-        self._queues: dict[Hashable, deque[Entry]] = {}
-
-    def enter(self, entry: Entry) -> Place:
-        for token in entry.tokens:
-            self._queues.setdefault(token, deque()).append(entry)
-        return Place.READY if self._is_first(entry) else Place.WAITS
-
-    def sent(self, entry: Entry) -> None:
-        """It stays the first of its queues until it is finished."""
-
-    def put_back(self, entry: Entry) -> None:
-        """Likewise."""
-
-    def leave(self, entry: Entry) -> list[Entry]:
-        next_ones: dict[int, Entry] = {}
-        for token in entry.tokens:
-            queue = self._queues[token]
-            queue.popleft()
-            if queue:
-                next_ones[queue[0].index] = queue[0]
-            else:
-                del self._queues[token]
-        return [one for one in next_ones.values() if self._is_first(one)]
-
-    def _is_first(self, entry: Entry) -> bool:
-        return all(self._queues[token][0] is entry for token in entry.tokens)
-
-
-class Together:
-    """Reads: one of an item that is still to be sent answers those that come for the same item meanwhile."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[Hashable, Entry] = {}
-
-    def enter(self, entry: Entry) -> Place:
-        first = self._waiting.setdefault(entry.identity, entry)
-        if first is entry:
-            return Place.READY
-        first.also.append(entry.index)
-        return Place.JOINED
-
-    def sent(self, entry: Entry) -> None:
-        # Who comes from now on may have written before, and must see it: no answer that is under way will do.
-        if self._waiting.get(entry.identity) is entry:
-            del self._waiting[entry.identity]
-
-    def put_back(self, entry: Entry) -> None:
-        self._waiting.setdefault(entry.identity, entry)
-
-    def leave(self, entry: Entry) -> list[Entry]:
-        return []
-
-
 @dataclass(eq=False, slots=True)
 class Table:
     """The unfinished entries of one table, and how it goes with them."""
 
     name: str
+    namesakes: Namesakes = field(repr=False)
     # None: not known. They change only when nothing is unfinished, since the order of writes hangs on them.
     key_names: KeyNames | None = None
     unfinished: int = 0
@@ -117,6 +38,20 @@ class Table:
     fruitless: int = 0
     # Entries that were denied alone since something was allowed.
     denied: int = 0
+    # Set when it may be the turn of what is held for it.
+    turned: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+
+@dataclass(eq=False, slots=True)
+class Namesakes:
+    """The tables of one simple name. The one that is named so may be any of the others, which are different ones."""
+
+    bare: Table | None = None
+    # How many are named by their ARN; and how many of these have unfinished entries, by the key these came in with.
+    arns: int = 0
+    busy: Counter[KeyNames | None] = field(default_factory=Counter)
+    # Those that are held up by nothing but the unfinished entries of `bare`.
+    waiting: list[Table] = field(default_factory=list)
 
 
 class Plan:
@@ -129,10 +64,9 @@ class Plan:
         self._most_partial = most_partial
         self._entries: dict[Entry, None] = {}
         self.tables: dict[str, Table] = {}
-        # Those that have the same simple name.
-        self._names: dict[str, list[Table]] = {}
-        # By the simple name of its table, what has come before a key is known, with its place in the stream and its size.
-        self._held: dict[str, deque[tuple[int, Asked, int]]] = {}
+        # By simple name.
+        self._names: dict[str, Namesakes] = {}
+        self._held = Held()
         # Of all unfinished entries, and of what is held.
         self.bytes = 0
 
@@ -145,8 +79,12 @@ class Plan:
     def table(self, name: str) -> Table:
         table = self.tables.get(name)
         if table is None:
-            table = self.tables[name] = Table(name)
-            self._names.setdefault(simple_name(name), []).append(table)
+            namesakes = self._names.setdefault(simple_name(name), Namesakes())
+            table = self.tables[name] = Table(name, namesakes)
+            if is_arn(name):
+                namesakes.arns += 1
+            else:
+                namesakes.bare = table
         return table
 
     def clear(self) -> None:
@@ -154,41 +92,45 @@ class Plan:
         self._entries.clear()
         self.tables.clear()
         self._names.clear()
-        self._held.clear()
+        self._held = Held()
         self.bytes = 0
 
     def may_add(self, table: Table) -> bool:
-        """Whether the order of the table's entries and of those under its other names can be seen from both.
+        """Whether what comes for a table may become an entry at once, with the key that those before it came in with."""
+        return table.unfinished > 0 and not self._held.is_before(table.name)
 
-        It cannot where the key is known under one name and not under the other, or is another one.
-        """
-        return all(
-            not other.unfinished or other.key_names == table.key_names
-            for other in self._names[simple_name(table.name)]
-        )
+    def hold(self, index: int, asked: Asked) -> None:
+        """Keeps what is to become an entry once the key of its table is known, and it is its turn."""
+        self.bytes += self._held.keep(index, asked)
 
-    def hold(self, name: str, index: int, asked: Asked) -> None:
-        """Keeps what is to become an entry once the key of its table is known."""
-        size = JSON_BYTES_PER_BYTE * (asked.message.ByteSize() + len(asked.table))
-        self._held.setdefault(name, deque()).append((index, asked, size))
-        self.bytes += size
-
-    def first_held(self, name: str) -> Asked | None:
+    def first_held(self, name: str) -> HeldElement | None:
         """The first of what is held for a table."""
-        held = self._held.get(name)
-        return held[0][1] if held else None
+        return self._held.first(name)
 
-    def release(self, name: str) -> int:
-        """Lets go of the first, and gives its place in the stream."""
-        index, _, size = self._held[name].popleft()
-        self.bytes -= size
-        if not self._held[name]:
-            del self._held[name]
-        return index
+    def turn_of(self, held: HeldElement, table: Table) -> asyncio.Event | None:
+        """None when it is the turn of the first that is held for a table; else what is set when that may be.
+
+        Nothing waits for ever. What an element may have to wait for has come before it: what is held, and gets its turn
+        likewise; and what has been taken in, which waits for nothing that is held. While it waits, nothing is taken in
+        that it would have to wait for, too.
+        """
+        has_turn = self._held.has_turn(held)
+        if has_turn and _shows_order(table):
+            return None
+        if has_turn and is_arn(table.name):
+            table.namesakes.waiting.append(table)
+        table.turned.clear()
+        return table.turned
+
+    def let_go(self, held: HeldElement) -> None:
+        """Lets go of the first that is held for a table, whose turn it is, to be added."""
+        self.bytes -= held.size
+        for name in self._held.let_go(held):
+            self.tables[name].turned.set()
 
     def all_held(self) -> list[int]:
         """The places of all that is held."""
-        return [index for held in self._held.values() for index, _, _ in held]
+        return self._held.indices()
 
     def add(self, entry: Entry) -> None:
         """Takes in an entry."""
@@ -197,7 +139,10 @@ class Plan:
             return
         self._entries[entry] = None
         self.bytes += entry.size
-        self.table(entry.table).unfinished += 1
+        table = self.table(entry.table)
+        table.unfinished += 1
+        if table.unfinished == 1 and is_arn(table.name):
+            table.namesakes.busy[table.key_names] += 1
         if place is Place.READY:
             self._make_ready(entry)
 
@@ -223,17 +168,36 @@ class Plan:
         self.bytes -= entry.size
         table = self.tables[entry.table]
         table.unfinished -= 1
-        if not table.unfinished and len(self.tables) > _MOST_TABLES:
-            self._forget(table)
+        if not table.unfinished:
+            self._idle(table)
         for freed in self._ordering.leave(entry):
             self._make_ready(freed)
 
+    def _idle(self, table: Table) -> None:
+        """Nothing is unfinished of a table, for which others may have waited."""
+        namesakes = table.namesakes
+        if not is_arn(table.name):
+            for waiting in namesakes.waiting:
+                waiting.turned.set()
+            namesakes.waiting.clear()
+        else:
+            namesakes.busy[table.key_names] -= 1
+            if not namesakes.busy[table.key_names]:
+                del namesakes.busy[table.key_names]
+                if namesakes.bare is not None:
+                    namesakes.bare.turned.set()
+        if len(self.tables) > _MOST_TABLES and self._held.first(table.name) is None:
+            self._forget(table)
+
     def _forget(self, table: Table) -> None:
         del self.tables[table.name]
-        name = simple_name(table.name)
-        self._names[name].remove(table)
-        if not self._names[name]:
-            del self._names[name]
+        namesakes = table.namesakes
+        if is_arn(table.name):
+            namesakes.arns -= 1
+        else:
+            namesakes.bare = None
+        if namesakes.bare is None and not namesakes.arns:
+            del self._names[simple_name(table.name)]
 
     def resumes_at(self, now: float) -> float | None:
         """When the next table ends its pause."""
@@ -269,3 +233,15 @@ class Plan:
         for double in doubles:
             heapq.heappush(table.ready, double)
         return batch
+
+
+def _shows_order(table: Table) -> bool:
+    """Whether the order between its entries and those under its other names can be seen from both.
+
+    It cannot where the key is known under one name and not under the other, or is another one.
+    """
+    namesakes = table.namesakes
+    if is_arn(table.name):
+        bare = namesakes.bare
+        return bare is None or not bare.unfinished or bare.key_names == table.key_names
+    return not namesakes.busy or (len(namesakes.busy) == 1 and table.key_names in namesakes.busy)

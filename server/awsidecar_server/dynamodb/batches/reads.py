@@ -16,7 +16,7 @@ from awsidecar_server.dynamodb.batches.entries import (
     Failure,
     Result,
 )
-from awsidecar_server.dynamodb.batches.plan import Ordering, Together
+from awsidecar_server.dynamodb.batches.ordering import Ordering, Together
 from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import KeyValues, key_of, same_items, scalars
@@ -37,6 +37,8 @@ class Reads:
     most_in_flight = 4
     # Where the caller says how a table is read.
     tables_field = "options.tables"
+    # Each read brings its own: its key has no other attributes. And there is no order to keep.
+    key_names = None
 
     def __init__(self, means: Means, scope: Scope) -> None:
         self._means = means
@@ -71,10 +73,6 @@ class Reads:
         for name, value in element.key.items():
             key.attributes[name].CopyFrom(value)
         return Asked(element.table_name, key, names=names)
-
-    async def key_names(self, table: str) -> KeyNames | None:
-        """Each read brings them: its key has no other attributes."""
-        return None
 
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         assert isinstance(asked.message, Key)

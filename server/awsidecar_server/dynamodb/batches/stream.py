@@ -10,19 +10,11 @@ from typing import Any
 from google.protobuf.message import Message
 
 from awsidecar_server.dynamodb.batches.courier import Courier
-from awsidecar_server.dynamodb.batches.entries import (
-    NOT_ATTEMPTED,
-    Asked,
-    Entry,
-    Outcome,
-    Report,
-    Result,
-    simple_name,
-)
+from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Asked, Entry, Outcome, Report, Result
 from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
-from awsidecar_server.dynamodb.batches.work import Check, Work
+from awsidecar_server.dynamodb.batches.work import Check, Learn, Work
 from awsidecar_server.errors import DeadlineSpent, Draining
 from awsidecar_server.operations import Scope
 
@@ -52,6 +44,7 @@ class BatchStream:
     ) -> None:
         """`drain` is set when nothing more is to be begun."""
         self._work = work
+        self._check = check
         self._scope = scope
         self._drain = drain or asyncio.Event()
         self._timing = timing or LoopTiming()
@@ -70,12 +63,12 @@ class BatchStream:
         # Set by whoever changes what the stream could go on with.
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
-        # Set when a batch has ended.
-        self._settled = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
-        # By the simple name of a table, those that find out its key.
+        # By table, those that find out its key and take in what is held for it.
         self._asking: dict[str, asyncio.Task[None]] = {}
+        # They pass it one by one when thousands have got their turn at once, so that other streams go on meanwhile.
+        self._turnstile = asyncio.Lock()
         # What the work has that no error foresees.
         self._defect: BaseException | None = None
         self._courier = Courier(
@@ -147,30 +140,31 @@ class BatchStream:
             result = NOT_ATTEMPTED if asked.refusal is None else Result("failure", failure=asked.refusal)
             self._outbox.put(Outcome(index, result))
             return
-        table, name = self._plan.table(asked.table), simple_name(asked.table)
-        if table.unfinished and name not in self._asking and self._plan.may_add(table):
+        table, learn = self._plan.table(asked.table), self._work.key_names
+        if learn is None or self._plan.may_add(table):
             self._plan.add(self._work.entry(index, asked, table.key_names))
             return
-        self._plan.hold(name, index, asked)
-        if name not in self._asking:
-            asking = self._asking[name] = asyncio.create_task(self._learn_key(name))
+        self._plan.hold(index, asked)
+        if table.name not in self._asking:
+            asking = self._asking[table.name] = asyncio.create_task(self._take_in_held(table.name, learn))
             asking.add_done_callback(self._ended)
 
-    async def _learn_key(self, name: str) -> None:
-        """Asks for the key of a table, and takes in what has come for it meanwhile; other tables go on.
-
-        The table may be named in several ways, between which the order is to be kept, too.
-        """
+    async def _take_in_held(self, name: str, learn: Learn) -> None:
+        """Asks for the key of a table, and takes in what has come for it meanwhile; other tables go on."""
         taken_in = 0
-        while (asked := self._plan.first_held(name)) is not None:
-            table = self._plan.table(asked.table)
-            if not table.unfinished:
-                table.key_names = await self._work.key_names(table.name)
-            while not self._plan.may_add(table):
+        while (held := self._plan.first_held(name)) is not None:
+            table = self._plan.table(name)
+            if not table.unfinished:  # also after a wait: by then, it may be another table
+                table.key_names = await learn(name, self._check)
+            turn = self._plan.turn_of(held, table)
+            if turn is not None:
                 self._changed.set()
-                self._settled.clear()
-                await self._settled.wait()
-            self._plan.add(self._work.entry(self._plan.release(name), asked, table.key_names))
+                await turn.wait()
+                async with self._turnstile:
+                    await asyncio.sleep(0)
+                continue
+            self._plan.let_go(held)
+            self._plan.add(self._work.entry(held.index, held.asked, table.key_names))
             taken_in += 1
             if taken_in % _AT_A_TIME == 0:
                 self._changed.set()
@@ -202,7 +196,6 @@ class BatchStream:
         if not task.cancelled() and task.exception() is not None:
             self._defect = task.exception()
         self._room.set()
-        self._settled.set()
         self._changed.set()
 
     def _is_complete(self) -> bool:

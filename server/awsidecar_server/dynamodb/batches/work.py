@@ -10,14 +10,16 @@ from typing import Any, Protocol, TypeAlias
 from google.protobuf.descriptor import Descriptor
 
 from awsidecar_server.dynamodb.batches.entries import Answer, Asked, Entry, Failure
-from awsidecar_server.dynamodb.batches.plan import Ordering
+from awsidecar_server.dynamodb.batches.ordering import Ordering
 from awsidecar_server.dynamodb.field_names import of_element
 from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
 from awsidecar_server.errors import InvalidRequest, naming_fields
 from awsidecar_server.operations import Operations, Scope
 
-# Raises when the session of the call is not good any more: asked for each batch, so that none is sent for it then.
+# Raises when the session of the call is not good any more: asked before each call to AWS, so that none is made for it then.
 Check: TypeAlias = Callable[[], Awaitable[object]]
+# Of the table with this name or ARN.
+Learn: TypeAlias = Callable[[str, Check | None], Awaitable[KeyNames | None]]
 
 _CAPACITY_WORDS = frozenset({"", "NONE", "TOTAL", "INDEXES"})
 
@@ -48,8 +50,12 @@ class Work(Protocol):
     def asked(self, number: int, element: Any) -> Asked:
         """What an element asks for; `number` is its place in its request."""
 
-    async def key_names(self, table: str) -> KeyNames | None:
-        """The names of a table's key attributes, where they matter and AWS tells them."""
+    @property
+    def key_names(self) -> Learn | None:
+        """Asks for the names of a table's key attributes; None where nothing hangs on them.
+
+        They are None where AWS does not tell them, and where `check` raises, before AWS is asked.
+        """
 
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Mapping, Sequence
 
 from awsidecar.dynamodb.v1.attribute_value_pb2 import AttributeValue
@@ -14,27 +13,18 @@ from awsidecar.dynamodb.v1.batch_pb2 import (
     WriteRequest,
 )
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
-from awsidecar_server.dynamodb.batches.entries import (
-    DONE,
-    JSON_BYTES_PER_BYTE,
-    Answer,
-    Asked,
-    Entry,
-    Failure,
-    simple_name,
-)
-from awsidecar_server.dynamodb.batches.plan import InTurn, Ordering
+from awsidecar_server.dynamodb.batches.entries import DONE, JSON_BYTES_PER_BYTE, Answer, Asked, Entry, Failure
+from awsidecar_server.dynamodb.batches.ordering import InTurn, Ordering
 from awsidecar_server.dynamodb.batches.refusals import speaks_of_another_key
-from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of
+from awsidecar_server.dynamodb.batches.turns import simple_name
+from awsidecar_server.dynamodb.batches.work import Check, Means, checked_capacity, naming_of
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import key_of, same_items, scalars
-from awsidecar_server.dynamodb.table_keys import KeyNames
-from awsidecar_server.errors import InvalidRequest
+from awsidecar_server.dynamodb.table_keys import KeyNames, Room
+from awsidecar_server.errors import AwsRejected, InvalidRequest, SidecarError
 from awsidecar_server.operations import Scope
 
 _AROUND_A_WRITE_BYTES = 128
-# Tables whose keys one stream asks for at a time: it may have elements of thousands.
-_MOST_ASKED = 8
 
 
 class Writes:
@@ -48,7 +38,7 @@ class Writes:
         self._means = means
         self._scope = scope
         self._capacity = ""
-        self._asking = asyncio.Semaphore(_MOST_ASKED)
+        self._room = Room()
         self.in_order = False
 
     def ordering(self) -> Ordering:
@@ -73,8 +63,12 @@ class Writes:
             return Asked(element.table_name, element.put, names=Names(table, f"{path}.put.Item"))
         return Asked(element.table_name, element.delete, names=Names(table, f"{path}.delete.Key"))
 
-    async def key_names(self, table: str) -> KeyNames | None:
-        return await self._means.table_keys.of(table, self._scope, self._asking)
+    async def key_names(self, table: str, check: Check | None) -> KeyNames | None:
+        try:
+            return await self._means.table_keys.of(table, self._scope, self._room, check)
+        except (AwsRejected, SidecarError):
+            # The session is not good any more: that is what each write will be told.
+            return None
 
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         message = asked.message
