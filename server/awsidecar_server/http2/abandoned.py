@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from awsidecar_server.http2.stream import Stream
 
-_MOST = 4096
-
 
 class Abandoned:
     """Streams that we have ended before the peer did: what it had sent meanwhile still comes, and is no fault of its.
@@ -13,14 +11,15 @@ class Abandoned:
     The state is the latest of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._ids: dict[int, None] = {}
 
     def add(self, stream: Stream) -> None:
         """We have ended a stream; nothing more comes of it if the peer has, too."""
         if not stream.remote_ended:
             self._ids[stream.id] = None
-            if len(self._ids) > _MOST:
+            if len(self._ids) > self._most:
                 del self._ids[next(iter(self._ids))]
 
     def has(self, stream_id: int, *, ends: bool) -> bool:

@@ -10,6 +10,7 @@ import structlog
 
 from awsidecar_server.http2 import frames
 from awsidecar_server.http2.budget import Budget
+from awsidecar_server.http2.delivery import is_unacknowledged
 from awsidecar_server.http2.frames import ConnectionFailed
 from awsidecar_server.http2.hpack import BadHeaders
 from awsidecar_server.http2.inbox import Inbox
@@ -24,6 +25,8 @@ _HANDSHAKE_SECONDS = 10.0
 _LINGER_SECONDS = 5.0
 # How long it may take to end its side when we have said all; most do at once.
 _FAREWELL_SECONDS = 1.0
+# How often the system is asked whether the peer has what was sent: it tells nobody.
+_LOOK_SECONDS = 0.05
 # Frames of one connection before others have their turn. A read of 256 KiB has twenty thousand of the smallest, and
 # dozens at most of those that carry requests.
 _FRAMES_A_TURN = 256
@@ -48,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._is_leaving = False
         self._has_preface = False
         self._going_away: asyncio.TimerHandle | None = None
+        # Whether a response may be with our system yet. A farewell alone is owed to nobody: the peer's host may be gone.
+        self._owes = False
         # During the end: a response is out, or nobody takes it any more.
         self._moved = asyncio.Event()
         self._transport: asyncio.Transport | None = None
@@ -158,6 +163,8 @@ class Connection(asyncio.Protocol):
         """
         if self._going_away is not None or self._transport is None:
             return
+        self._outbox.flush()
+        self._owes = self._keeps_something or is_unacknowledged(self._transport)
         self._going_away = self._loop.call_later(patience_seconds, self.refuse_more)
         self._outbox.send(frames.goaway(frames.LARGEST_WINDOW, frames.NO_ERROR) + frames.ping(bytes(8)))
 
@@ -175,12 +182,17 @@ class Connection(asyncio.Protocol):
         self._check_end()
 
     async def answered(self) -> None:
-        """Returns when the responses that are made are with the peer's system, or ours; only after `go_away`."""
+        """Returns when the responses that are made are with the peer's system; only after `go_away`."""
         self._outbox.flush()
         self._heed_every_byte()
-        while self._keeps_something or any(stream.is_answered for stream in self._inbox.streams.values()):
-            self._moved.clear()
-            await self._moved.wait()
+        while True:
+            if self._keeps_something or any(stream.is_answered for stream in self._inbox.streams.values()):
+                self._moved.clear()
+                await self._moved.wait()
+            elif self._still_owes():
+                await asyncio.sleep(_LOOK_SECONDS)
+            else:
+                return
 
     @property
     def _is_refusing(self) -> bool:
@@ -190,6 +202,7 @@ class Connection(asyncio.Protocol):
         """The response of a stream is out."""
         self._inbox.ended(stream)
         if self._going_away is not None or self._is_refusing:
+            self._owes = True
             self._check_end()
 
     def _check_end(self) -> None:
@@ -230,9 +243,23 @@ class Connection(asyncio.Protocol):
     def _keeps_something(self) -> bool:
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
+    def _still_owes(self) -> bool:
+        """Whether a response is with our system, and perhaps not with the peer's; looked at when nothing is kept here."""
+        self._outbox.flush()
+        self._owes = self._owes and (
+            self._keeps_something or (self._transport is not None and is_unacknowledged(self._transport))
+        )
+        return self._owes
+
     def _wait_for_farewell(self) -> None:
         self._ending.cancel()
-        self._ending = self._loop.call_later(_FAREWELL_SECONDS, self.close)
+        self._ending = self._loop.call_later(_FAREWELL_SECONDS, self._end_farewell)
+
+    def _end_farewell(self) -> None:
+        if self._still_owes():  # a peer that gives windows back would be answered with a reset
+            self._wait_for_farewell()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Ends the connection when what was sent is out, or soon."""

@@ -37,8 +37,8 @@ class Inbox:
         self._answered = answered
         self._decoder = Decoder()
         self.streams: dict[int, Stream] = {}
-        self._abandoned = Abandoned()
-        self._late_resets = LateResets(now)
+        self._abandoned = Abandoned(limits.remembered)
+        self._late_resets = LateResets(now, limits.remembered)
         self.last_id = 0
         # Requests beyond this one are refused: set when the connection is to end.
         self.last_accepted = frames.LARGEST_WINDOW
@@ -210,7 +210,6 @@ class Inbox:
         stream = Stream(stream_id, self._outbox, STREAM_WINDOW)
         stream.remote_ended, stream.turn = ends, self.turn
         if len(self.streams) >= self._limits.streams:
-            self._calm.odd_frame()
             self._abandoned.add(stream)
             raise StreamFailed(stream_id, frames.REFUSED_STREAM, "more streams than were allowed")
         self.streams[stream_id] = stream

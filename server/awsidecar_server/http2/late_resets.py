@@ -9,8 +9,6 @@ from awsidecar_server.http2.stream import Stream
 
 # A reset that crosses a response comes as soon as the peer has heard of nothing, over a slow network too.
 _AWAITED_SECONDS = 30.0
-# Of one connection: more than may be opened at a time.
-_MOST = 4096
 
 
 class LateResets:
@@ -19,8 +17,9 @@ class LateResets:
     The state is the latest streams with a response that is out, and for whom it matters whether it was taken.
     """
 
-    def __init__(self, now: Clock) -> None:
+    def __init__(self, now: Clock, most: int) -> None:
         self._now = now
+        self._most = most
         # With the time when the response went out; the oldest is the first.
         self._untaken: dict[int, tuple[Callable[[], None], float]] = {}
 
@@ -40,6 +39,6 @@ class LateResets:
     def _forget(self, since: float) -> None:
         while self._untaken:
             oldest, (_, went_out) = next(iter(self._untaken.items()))
-            if went_out >= since and len(self._untaken) <= _MOST:
+            if went_out >= since and len(self._untaken) <= self._most:
                 return
             del self._untaken[oldest]

@@ -8,6 +8,7 @@ from awsidecar_server.http2 import frames
 
 STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 16 * 1024 * 1024
+_FEWEST_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,11 @@ class Limits:
     streams: int
     # Of all fields of a request, counted as section 6.5.2 counts them.
     header_list_bytes: int
+
+    @property
+    def remembered(self) -> int:
+        """Ended streams of which something may come yet, each kind: of those that may be open at a time, and as many again."""
+        return max(_FEWEST_REMEMBERED, 2 * self.streams)
 
     def told(self) -> bytes:
         """What the peer is told first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -45,6 +46,8 @@ class Transport:
         self.is_read = True
         # What the socket has not taken.
         self.kept_bytes = 0
+        # If any, and what it keeps then is the system's.
+        self.socket: socket.socket | None = None
         # Whether it tells when it has nothing left, and not when it has little.
         self.heeds_every_byte = False
 
@@ -65,6 +68,10 @@ class Transport:
 
     def write_eof(self) -> None:
         self.is_half_closed = True
+
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        assert name == "socket"
+        return self.socket
 
     def is_closing(self) -> bool:
         return self.is_closed

@@ -162,6 +162,34 @@ async def test_one_stream_too_many_is_refused_and_may_be_sent_again() -> None:
     peer.end()
 
 
+async def test_requests_beyond_the_limit_are_refused_one_by_one_up_to_a_bound() -> None:
+    peer = Peer(streams=1)
+    await peer.begin()
+    await peer.send(open_request(1))
+    for number in range(3, 4003, 2):
+        await peer.send(open_request(number, ends=True))
+    assert not peer.transport.is_closed
+    await peer.send(open_request(4003, ends=True))
+    assert peer.transport.is_closed
+    peer.end()
+
+
+async def test_rest_of_as_many_requests_as_may_be_open_is_dropped() -> None:
+    peer = Peer(streams=3000)
+    await peer.begin()
+    for number in range(1, 6001, 2):
+        peer.connection.data_received(open_request(number))
+    for request in list(peer.requests):
+        request.stream.respond(OK, b"", TRAILERS)
+    for number in range(6001, 12_001, 2):  # of whom has heard of the answers, and not sent the rest of the first yet
+        peer.connection.data_received(open_request(number))
+        peer.requests[-1].stream.respond(OK, b"", TRAILERS)
+    await peer.received()
+    rests = [data(number, b"on its way", ends=True) for number in range(1, 12_001, 2)]
+    assert not of_kind(await peer.send(*rests), frames.RST_STREAM)
+    peer.end()
+
+
 async def test_rest_of_a_request_that_was_refused_is_dropped() -> None:
     peer = Peer(streams=1)
     await peer.begin()

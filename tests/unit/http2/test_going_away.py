@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -200,6 +201,57 @@ def test_peer_that_has_not_read_all_may_take_its_time() -> None:
         peer.end()
 
     virtual_time.run(play())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells what the peer has acknowledged")
+@pytest.mark.parametrize("begun", ["before", "after"])
+def test_response_in_the_systems_buffer_is_waited_for(begun: str) -> None:
+    """A socket that is closed answers what its peer still sends with a reset, and drops what is left."""
+
+    async def play(ours: socket.socket, theirs: socket.socket) -> None:
+        peer = Peer()
+        peer.transport.socket = ours
+        await peer.begin()
+        await peer.send(open_request(1, ends=True))
+        if begun == "after":
+            peer.connection.go_away(60)
+        peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+        ours.send(b"the answer, which the peer has not read")
+        peer.connection.go_away(60)
+        peer.connection.refuse_more()
+        waiting = asyncio.ensure_future(peer.connection.answered())
+        await asyncio.sleep(100)
+        assert (peer.transport.is_half_closed, peer.transport.is_closed, waiting.done()) == (True, False, False)
+        theirs.recv(100)
+        await asyncio.sleep(0.1)
+        assert (peer.transport.is_closed, waiting.done()) == (False, True)
+        await asyncio.sleep(2)
+        assert peer.transport.is_closed
+        peer.end()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        virtual_time.run(play(ours, theirs))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells what the peer has acknowledged")
+def test_peer_that_is_owed_nothing_and_does_not_hear_the_word_holds_nobody_up() -> None:
+    async def play(ours: socket.socket) -> None:
+        peer = Peer()
+        peer.transport.socket = ours
+        await peer.begin()
+        peer.connection.go_away(60)
+        ours.send(b"the word, which the peer does not acknowledge")
+        async with asyncio.timeout(1):
+            await peer.connection.answered()
+        peer.connection.refuse_more()
+        await asyncio.sleep(2)
+        assert peer.transport.is_closed
+        peer.end()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        virtual_time.run(play(ours))
 
 
 async def test_connection_whose_last_request_is_given_up_ends(peer: Peer) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.unit import virtual_time
 from tests.unit.http2.peer import OK, TRAILERS, Peer, open_request
 
-from awsidecar_server.http2 import frames, late_resets
+from awsidecar_server.http2 import frames
 from awsidecar_server.http2.stream import Stream
 
 RESET = frames.rst_stream(1, frames.CANCEL)
@@ -98,14 +98,14 @@ def test_response_is_remembered_for_as_long_as_a_reset_may_take(untaken: list[in
     assert untaken == [3, 5]
 
 
-async def test_only_so_many_responses_are_remembered(
-    peer: Peer, untaken: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(late_resets, "_MOST", 2)
+async def test_twice_as_many_responses_are_remembered_as_may_be_open(untaken: list[int]) -> None:
+    peer = Peer(streams=3000)
     await peer.begin()
-    for number in (1, 3, 5):
-        await peer.send(open_request(number, ends=True))
+    for number in range(1, 12_003, 2):
+        peer.connection.data_received(open_request(number, ends=True))
         peer.requests[-1].stream.untaken = lambda number=number: untaken.append(number)
         peer.requests[-1].stream.respond(OK, b"answer", TRAILERS)
-    await peer.send(*(frames.rst_stream(number, frames.CANCEL) for number in (1, 3, 5)))
-    assert untaken == [3, 5]
+    await peer.received()
+    await peer.send(*(frames.rst_stream(number, frames.CANCEL) for number in (1, 3, 12_001)))
+    assert untaken == [3, 12_001]
+    peer.end()
