@@ -167,8 +167,8 @@ async def test_requests_beyond_the_limit_are_refused_one_by_one_up_to_a_bound() 
     await peer.begin()
     await peer.send(open_request(1))
     for number in range(3, 4003, 2):
-        await peer.send(open_request(number, ends=True))
-    assert not peer.transport.is_closed
+        (refused,) = await peer.send(open_request(number, ends=True))
+        assert refused.number == frames.REFUSED_STREAM
     await peer.send(open_request(4003, ends=True))
     assert peer.transport.is_closed
     peer.end()
@@ -181,7 +181,9 @@ async def test_rest_of_as_many_requests_as_may_be_open_is_dropped() -> None:
         peer.connection.data_received(open_request(number))
     for request in list(peer.requests):
         request.stream.respond(OK, b"", TRAILERS)
-    for number in range(6001, 12_001, 2):  # of whom has heard of the answers, and not sent the rest of the first yet
+    for number in range(
+        6001, 12_001, 2
+    ):  # of whom has heard of the answers, and not sent the rest of the first yet
         peer.connection.data_received(open_request(number))
         peer.requests[-1].stream.respond(OK, b"", TRAILERS)
     await peer.received()
