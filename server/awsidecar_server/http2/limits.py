@@ -9,6 +9,8 @@ from awsidecar_server.http2 import frames
 STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 16 * 1024 * 1024
 _FEWEST_REMEMBERED = 4096
+# Nobody counts the memory of them, which is some megabytes for each connection.
+_MOST_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,11 @@ class Limits:
 
     @property
     def remembered(self) -> int:
-        """Ended streams of which something may come yet, each kind: of those that may be open at a time, and as many again."""
-        return max(_FEWEST_REMEMBERED, 2 * self.streams)
+        """Ended streams of which something may come yet, each kind: of those that may be open at a time, and as many again.
+
+        20,000 at most.
+        """
+        return min(max(_FEWEST_REMEMBERED, 2 * self.streams), _MOST_REMEMBERED)
 
     def told(self) -> bytes:
         """What the peer is told first."""

@@ -98,14 +98,17 @@ def test_response_is_remembered_for_as_long_as_a_reset_may_take(untaken: list[in
     assert untaken == [3, 5]
 
 
-async def test_twice_as_many_responses_are_remembered_as_may_be_open(untaken: list[int]) -> None:
-    peer = Peer(streams=3000)
+@pytest.mark.parametrize(("streams", "remembered"), [(3000, 6000), (15_000, 20_000)])
+async def test_twice_as_many_responses_are_remembered_as_may_be_open_up_to_a_limit(
+    untaken: list[int], streams: int, remembered: int
+) -> None:
+    peer, last = Peer(streams=streams), 2 * remembered + 1
     await peer.begin()
-    for number in range(1, 12_003, 2):
+    for number in range(1, last + 2, 2):
         peer.connection.data_received(open_request(number, ends=True))
         peer.requests[-1].stream.untaken = lambda number=number: untaken.append(number)
-        peer.requests[-1].stream.respond(OK, b"answer", TRAILERS)
+        peer.requests[-1].stream.respond(OK, b"", TRAILERS)
     await peer.received()
-    await peer.send(*(frames.rst_stream(number, frames.CANCEL) for number in (1, 3, 12_001)))
-    assert untaken == [3, 12_001]
+    await peer.send(*(frames.rst_stream(number, frames.CANCEL) for number in (1, 3, last)))
+    assert untaken == [3, last]
     peer.end()
