@@ -51,7 +51,8 @@ class Connection(asyncio.Protocol):
         self._is_leaving = False
         self._has_preface = False
         self._going_away: asyncio.TimerHandle | None = None
-        # Whether a response may be with our system yet. A farewell alone is owed to nobody: the peer's host may be gone.
+        # Whether a response was sent that may be with our system yet. What else we say is owed to nobody: the peer's host
+        # may be gone.
         self._owes = False
         # During the end: a response is out, or nobody takes it any more.
         self._moved = asyncio.Event()
@@ -163,8 +164,7 @@ class Connection(asyncio.Protocol):
         """
         if self._going_away is not None or self._transport is None:
             return
-        self._outbox.flush()
-        self._owes = self._keeps_something or is_unacknowledged(self._transport)
+        self._still_owes()  # of what comes after, nobody could tell whether it is a response
         self._going_away = self._loop.call_later(patience_seconds, self.refuse_more)
         self._outbox.send(frames.goaway(frames.LARGEST_WINDOW, frames.NO_ERROR) + frames.ping(bytes(8)))
 
@@ -183,7 +183,6 @@ class Connection(asyncio.Protocol):
 
     async def answered(self) -> None:
         """Returns when the responses that are made are with the peer's system; only after `go_away`."""
-        self._outbox.flush()
         self._heed_every_byte()
         while True:
             if self._keeps_something or any(stream.is_answered for stream in self._inbox.streams.values()):
@@ -201,8 +200,8 @@ class Connection(asyncio.Protocol):
     def _ended(self, stream: Stream) -> None:
         """The response of a stream is out."""
         self._inbox.ended(stream)
+        self._owes = True
         if self._going_away is not None or self._is_refusing:
-            self._owes = True
             self._check_end()
 
     def _check_end(self) -> None:
@@ -244,7 +243,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _still_owes(self) -> bool:
-        """Whether a response is with our system, and perhaps not with the peer's; looked at when nothing is kept here."""
+        """Whether a response has been sent, and is perhaps not with the peer's system."""
         self._outbox.flush()
         self._owes = self._owes and (
             self._keeps_something or (self._transport is not None and is_unacknowledged(self._transport))

@@ -44,8 +44,9 @@ class Transport:
         self.is_half_closed = False
         self.is_aborted = False
         self.is_read = True
-        # What the socket has not taken.
+        # What the socket has not taken, which may be all that is written.
         self.kept_bytes = 0
+        self.keeps_all = False
         # If any, and what it keeps then is the system's.
         self.socket: socket.socket | None = None
         # Whether it tells when it has nothing left, and not when it has little.
@@ -53,6 +54,8 @@ class Transport:
 
     def write(self, raw: bytes) -> None:
         self.raw += raw
+        if self.keeps_all:
+            self.kept_bytes += len(raw)
 
     def pause_reading(self) -> None:
         self.is_read = False

@@ -235,11 +235,17 @@ def test_response_in_the_systems_buffer_is_waited_for(begun: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells what the peer has acknowledged")
-def test_peer_that_is_owed_nothing_and_does_not_hear_the_word_holds_nobody_up() -> None:
+@pytest.mark.parametrize("heard", ["nothing", "our settings", "its response"])
+def test_peer_that_is_owed_nothing_and_does_not_hear_the_word_holds_nobody_up(heard: str) -> None:
     async def play(ours: socket.socket) -> None:
         peer = Peer()
         peer.transport.socket = ours
         await peer.begin()
+        if heard == "nothing":
+            ours.send(b"our settings, which the peer does not acknowledge")
+        if heard == "its response":
+            await peer.send(open_request(1, ends=True))
+            peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
         peer.connection.go_away(60)
         ours.send(b"the word, which the peer does not acknowledge")
         async with asyncio.timeout(1):
@@ -252,6 +258,39 @@ def test_peer_that_is_owed_nothing_and_does_not_hear_the_word_holds_nobody_up() 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         virtual_time.run(play(ours))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells what the peer has acknowledged")
+@pytest.mark.parametrize("begun", ["before", "after"])
+def test_response_that_has_yet_to_be_handed_to_the_system_is_waited_for(begun: str) -> None:
+    """A transport may keep what it is given until others have had their turn."""
+
+    async def play(ours: socket.socket, theirs: socket.socket) -> None:
+        peer = Peer()
+        peer.transport.socket = ours
+        await peer.begin()
+        await peer.send(open_request(1, ends=True))
+        if begun == "after":
+            peer.connection.go_away(60)
+            await peer.received()
+        peer.transport.keeps_all = True
+        peer.requests[0].stream.respond(OK, b"answer", TRAILERS)
+        peer.connection.go_away(60)
+        waiting = asyncio.ensure_future(peer.connection.answered())
+        await asyncio.sleep(1)
+        ours.send(b"the answer, which the peer has not read")
+        peer.transport.keeps_all, peer.transport.kept_bytes = False, 0
+        peer.connection.resume_writing()
+        await asyncio.sleep(100)
+        assert not waiting.done()
+        theirs.recv(100)
+        await asyncio.sleep(0.1)
+        assert waiting.done()
+        peer.end()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        virtual_time.run(play(ours, theirs))
 
 
 async def test_connection_whose_last_request_is_given_up_ends(peer: Peer) -> None:
