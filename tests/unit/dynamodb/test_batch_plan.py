@@ -57,6 +57,18 @@ def test_the_table_that_has_waited_longest_comes_first_unless_it_pauses() -> Non
     assert taken(plan, 5.0) == [0]
 
 
+def test_what_is_known_of_tables_and_their_names_is_bounded() -> None:
+    plan = Plan(InTurn(), 25, 9)
+    arns = [f"arn:aws:dynamodb:eu-central-1:{account:012d}:table/{name}" for name in "AB" for account in (1, 2)]
+    for number, table in enumerate([*(f"T{number}" for number in range(300)), "A", *arns]):
+        plan.add(entry(number, "a", table=table))
+    batches = [batch for batch in (plan.take(0.0) for _ in range(305)) if batch is not None]
+    assert repr(plan) == "<Plan of 305 entries, 305 tables, 302 names>"
+    for _, (one,) in reversed(batches):
+        plan.finish(one)
+    assert repr(plan) == "<Plan of 0 entries, 256 tables, 256 names>"
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 2 * LIMIT // 3)), max_size=80), st.data())
 def test_batches_keep_all_limits_and_writes_to_one_item_their_order(
     writes: list[tuple[int, int]], data: st.DataObject

@@ -73,6 +73,9 @@ class Plan:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self)} entries, {len(self.tables)} tables, {len(self._names)} names>"
+
     def unfinished(self) -> list[Entry]:
         return list(self._entries)
 
