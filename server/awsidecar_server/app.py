@@ -127,7 +127,7 @@ class App:
         listen = self._config.listen
         capacity = CapacityMeter(self.telemetry)
         operations = Operations(aws_rpcs(), lambda rpc: capacity.metered(rpc, self._operation(lane, rpc)))
-        self._table_keys = TableKeys(operations)
+        self._table_keys = TableKeys(operations, min(self._config.aws.pool_size, self._config.aws.max_connections))
         means = Means(operations, self._table_keys)
         admission = Admission(listen)
         edge = Edge(admission, regions, self.telemetry)

@@ -30,11 +30,14 @@ _MOST_TABLES = 4096
 _LONGEST_TABLE = 1024
 # The question serves all who wait, so it has a deadline of its own. Nobody waits longer for its turn and its answer.
 _PATIENCE_SECONDS = 10.0
-# Questions under way, of all callers. What is beyond is not asked: its caller is served as one who may not know the key.
-_MOST_ASKED = 1024
+# Questions under way, of all callers, take this part of the connections to AWS, so that tables that hang leave enough to
+# all other calls; where there are few connections, so many questions. What is beyond is not asked: its caller is served
+# as one who may not know the key.
+_PART_OF_CONNECTIONS = 4
+_FEWEST_ASKED = 2
 # Questions of one stream that began less than a second ago and have no answer: it may have elements of thousands of
 # tables. Older ones make room for others, so that those do not wait for a table that hangs. They end in time, which
-# leaves 80 under way at most.
+# leaves 80 of a stream under way at most.
 _MOST_YOUNG = 8
 _YOUNG_SECONDS = 1.0
 
@@ -78,8 +81,10 @@ class Room:
 class TableKeys:
     """Names of key attributes by caller, region and table. What one caller may know is not told to another."""
 
-    def __init__(self, operations: Operations, clock: Callable[[], float] = _loop_time) -> None:
+    def __init__(self, operations: Operations, connections: int, clock: Callable[[], float] = _loop_time) -> None:
+        """`connections` are those that may be open to DynamoDB at once, for all calls."""
         self._operations = operations
+        self._most_asked = max(_FEWEST_ASKED, connections // _PART_OF_CONNECTIONS)
         self._clock = clock
         self._flights: Flights[_Place, KeyNames | None] = Flights()
         # With the time until which it is good; the one that was asked for longest ago is the first.
@@ -128,7 +133,7 @@ class TableKeys:
     async def _asked(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
         if check is not None:
             await check()
-        if len(self._flights) >= _MOST_ASKED and not self._flights.is_under_way(place):
+        if len(self._flights) >= self._most_asked and not self._flights.is_under_way(place):
             return None
         return await self._flights.join(place, partial(self._learn, place))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.integration.stub.conftest import Start
 from tests.integration.stub.sidecar import Sidecar, read_refusal
 from tests.integration.stub_aws import Answer, Recorded, StubAws, held, refused
 
@@ -53,6 +54,21 @@ async def test_the_report_arrives_before_the_deadline_of_the_caller(sidecar: Sid
     assert outcomes[4].failure.ambiguous
     assert responses[-1].deadline_spent
     await aws.until(lambda: aws.abandoned == 1)
+
+
+@pytest.mark.parametrize("setting", ["AWSIDECAR_AWS_POOL_SIZE", "AWSIDECAR_AWS_MAX_CONNECTIONS"])
+async def test_tables_whose_keys_hang_leave_connections_to_others(start: Start, aws: StubAws, setting: str) -> None:
+    aws.on("DescribeTable", held())
+    async with start(**{setting: "12"}) as sidecar:
+        call = sidecar.dynamodb.BatchWriteStream(iter([writes(1, f"T{n}") for n in range(20)]), timeout=60)
+        told = 0
+        async with asyncio.timeout(SECONDS):
+            async for response in call:
+                told += len(response.outcomes)
+                if told == 17:
+                    break
+        assert aws.count("DescribeTable") == 3
+        call.cancel()
 
 
 async def test_a_cancelled_caller_ends_the_calls_to_aws(sidecar: Sidecar, aws: StubAws) -> None:

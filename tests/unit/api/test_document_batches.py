@@ -12,7 +12,7 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.documents.documents import struct
-from tests.unit.dynamodb.fake_batches import FakeDynamoDb, attributes
+from tests.unit.dynamodb.fake_batches import CONNECTIONS, FakeDynamoDb, attributes
 
 from awsidecar.documents.v1.batches_pb2 import (
     BatchedGet,
@@ -50,7 +50,9 @@ def get(**key: Any) -> BatchedGet:
 
 
 async def responses(aws: FakeDynamoDb, *requests: Message) -> list[Any]:
-    handlers = document_batch_handlers(Means(aws, TableKeys(aws)), Gate(None, SessionStore(IdentityConfig())))
+    handlers = document_batch_handlers(
+        Means(aws, TableKeys(aws, CONNECTIONS)), Gate(None, SessionStore(IdentityConfig()))
+    )
     name = type(requests[0]).__name__.removesuffix("Request")
 
     async def messages() -> AsyncIterator[Message]:

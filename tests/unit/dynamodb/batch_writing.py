@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.unit.dynamodb.fake_batches import (
+    CONNECTIONS,
     SCOPE,
     FakeDynamoDb,
     FakeTiming,
@@ -39,7 +40,7 @@ class SlowKey:
 
 def stream_of(aws: FakeDynamoDb, timing: Timing | None = None, deadline: float | None = None) -> BatchStream:
     scope = Scope(SCOPE.caller, SCOPE.region, deadline)
-    return BatchStream(Writes(Means(aws, TableKeys(aws)), scope), scope, timing or FakeTiming())
+    return BatchStream(Writes(Means(aws, TableKeys(aws, CONNECTIONS)), scope), scope, timing or FakeTiming())
 
 
 async def outcomes_of(

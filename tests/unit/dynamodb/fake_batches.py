@@ -39,6 +39,8 @@ from awsidecar_server.operations import Operation, Operations, Performed, Scope
 
 SCOPE = Scope(ServiceAccountCaller(), "eu-central-1", None)
 KEY = ("pk",)
+# To AWS: so many that a single stream asks for no more keys at once than they let it.
+CONNECTIONS = 500
 # How often the others run before nothing more is expected of them.
 _TURNS = 200
 

@@ -9,7 +9,16 @@ from dataclasses import replace
 
 import pytest
 from google.protobuf.message import Message
-from tests.unit.dynamodb.fake_batches import SCOPE, FakeDynamoDb, FakeTiming, get, put, refusal, requests_of
+from tests.unit.dynamodb.fake_batches import (
+    CONNECTIONS,
+    SCOPE,
+    FakeDynamoDb,
+    FakeTiming,
+    get,
+    put,
+    refusal,
+    requests_of,
+)
 
 from awsidecar_server.aws.progress import Progress
 from awsidecar_server.dynamodb.batches.entries import Outcome
@@ -63,7 +72,7 @@ class Drained:
         self.outcomes: list[Outcome] = []
         self.all_told = asyncio.Event()
         scope = replace(SCOPE, progress=self.progress)
-        work = Writes(Means(aws, TableKeys(aws)), scope)
+        work = Writes(Means(aws, TableKeys(aws, CONNECTIONS)), scope)
         self.timing = FakeTiming()
         self.stream = BatchStream(work, scope, self.timing, drain=self.drain)
 
@@ -196,7 +205,7 @@ async def test_stream_that_is_cut_before_it_told_of_a_write_leaves_it_open() -> 
 async def test_stream_of_reads_that_is_cut_leaves_nothing_open() -> None:
     aws, progress = FakeDynamoDb(), Progress()
     scope = replace(SCOPE, progress=progress)
-    stream = BatchStream(Reads(Means(aws, TableKeys(aws)), scope), scope, FakeTiming())
+    stream = BatchStream(Reads(Means(aws, TableKeys(aws, CONNECTIONS)), scope), scope, FakeTiming())
     async with aclosing(stream.reports(requests_of([get(pk="1")]))) as reports:
         await anext(reports)
     assert not progress.is_ambiguous

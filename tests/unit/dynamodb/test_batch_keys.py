@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from tests.unit import virtual_time
 from tests.unit.dynamodb.batch_writing import SlowKey, failure_of, kinds, outcomes_of, stream_of
 from tests.unit.dynamodb.fake_batches import (
+    CONNECTIONS,
     SCOPE,
     FakeDynamoDb,
     FakeTiming,
@@ -32,7 +33,7 @@ from awsidecar_server.errors import Unauthenticated
 
 async def test_an_item_without_its_key_is_refused_by_aws_and_the_key_is_asked_for_again() -> None:
     aws = FakeDynamoDb()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
     work = Writes(Means(aws, keys), SCOPE)
     outcomes, _ = await told(
         BatchStream(work, SCOPE, FakeTiming()), requests_of([put(other="1", v=1), put(pk="1", v=1)])
@@ -45,7 +46,7 @@ async def test_an_item_without_its_key_is_refused_by_aws_and_the_key_is_asked_fo
 async def test_a_table_that_was_gone_is_asked_for_its_key_again() -> None:
     """The writes are of one item by the key that the new table has, and of several by the old one."""
     aws, timing = FakeDynamoDb(), FakeTiming()
-    means = Means(aws, TableKeys(aws, timing.now))
+    means = Means(aws, TableKeys(aws, CONNECTIONS, timing.now))
 
     async def told_of(*writes: StreamedWrite) -> list[str]:
         return kinds((await told(BatchStream(Writes(means, SCOPE), SCOPE, timing), requests_of(writes)))[0])
@@ -177,7 +178,7 @@ async def test_nothing_is_asked_of_aws_for_a_session_that_has_ended() -> None:
         is_open = False
         yield BatchWriteStreamRequest(writes=[put("T", pk="1", v=2), put("later", pk="1", v=3)])
 
-    stream = BatchStream(Writes(Means(aws, TableKeys(aws)), SCOPE), SCOPE, FakeTiming(), check=check)
+    stream = BatchStream(Writes(Means(aws, TableKeys(aws, CONNECTIONS)), SCOPE), SCOPE, FakeTiming(), check=check)
     outcomes, _ = await told(stream, requests())
     assert kinds(outcomes) == ["done", "failure", "failure"]
     assert isinstance(failure_of(outcomes, 2), Unauthenticated)

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.dynamodb.fake_batches import (
+    CONNECTIONS,
     SCOPE,
     FakeDynamoDb,
     FakeTiming,
@@ -47,7 +48,7 @@ def aws_with(count: int, **more: str) -> FakeDynamoDb:
 
 def stream_of(aws: FakeDynamoDb, deadline: float | None = None) -> BatchStream:
     scope = Scope(SCOPE.caller, SCOPE.region, deadline)
-    return BatchStream(Reads(Means(aws, TableKeys(aws)), scope), scope, FakeTiming())
+    return BatchStream(Reads(Means(aws, TableKeys(aws, CONNECTIONS)), scope), scope, FakeTiming())
 
 
 async def outcomes_of(

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import Message
 from tests.unit.dynamodb.batch_writing import failure_of, kinds, outcomes_of, stream_of
 from tests.unit.dynamodb.fake_batches import (
+    CONNECTIONS,
     SCOPE,
     FakeDynamoDb,
     FakeTiming,
@@ -96,7 +97,7 @@ async def test_when_time_is_up_a_caller_without_writes_is_told_too() -> None:
 
 async def test_a_key_that_nobody_tells_holds_nothing_up_when_time_is_up() -> None:
     aws = FakeDynamoDb()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
 
     async def never(*asked: object) -> None:
         await asyncio.Event().wait()
@@ -148,7 +149,9 @@ async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
         await asyncio.Event().wait()
 
     before = asyncio.all_tasks()
-    task = asyncio.create_task(told(BatchStream(Writes(Means(aws, TableKeys(aws)), SCOPE), SCOPE), endless()))
+    task = asyncio.create_task(
+        told(BatchStream(Writes(Means(aws, TableKeys(aws, CONNECTIONS)), SCOPE), SCOPE), endless())
+    )
     for _ in range(20):
         await asyncio.sleep(0)
     assert aws.counts["BatchWriteItem"] == 4

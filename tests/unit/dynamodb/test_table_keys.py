@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.unit import virtual_time
-from tests.unit.dynamodb.fake_batches import SCOPE, FakeDynamoDb
+from tests.unit.dynamodb.fake_batches import CONNECTIONS, SCOPE, FakeDynamoDb
 
 from awsidecar_server.dynamodb import table_keys
 from awsidecar_server.dynamodb.table_keys import Room, TableKeys
@@ -29,7 +29,7 @@ def session(key: str) -> Scope:
 
 async def test_a_key_is_asked_for_once_and_again_after_ten_seconds() -> None:
     aws, clock = FakeDynamoDb({"T": ("pk", "sk")}), Clock()
-    keys = TableKeys(aws, clock)
+    keys = TableKeys(aws, CONNECTIONS, clock)
     assert await keys.of("T", SCOPE) == await keys.of("T", SCOPE) == ("pk", "sk")
     assert aws.counts["DescribeTable"] == 1
     clock.time = 9.9
@@ -42,14 +42,14 @@ async def test_a_key_is_asked_for_once_and_again_after_ten_seconds() -> None:
 
 async def test_who_comes_meanwhile_waits_for_the_same_answer() -> None:
     aws = FakeDynamoDb()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
     assert await asyncio.gather(*(keys.of("T", SCOPE) for _ in range(10))) == [("pk",)] * 10
     assert aws.counts["DescribeTable"] == 1
 
 
 async def test_what_one_caller_may_know_is_not_told_to_another() -> None:
     aws = FakeDynamoDb()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
     assert await keys.of("T", session("AKIAONE")) == ("pk",)
     aws.is_described = False
     assert await keys.of("T", session("AKIATWO")) is None
@@ -58,7 +58,7 @@ async def test_what_one_caller_may_know_is_not_told_to_another() -> None:
 
 async def test_a_refusal_is_kept_for_a_moment_only() -> None:
     aws, clock = FakeDynamoDb(), Clock()
-    keys = TableKeys(aws, clock)
+    keys = TableKeys(aws, CONNECTIONS, clock)
     aws.is_described = False
     assert await keys.of("T", SCOPE) is await keys.of("T", SCOPE) is None
     assert aws.counts["DescribeTable"] == 1
@@ -68,7 +68,7 @@ async def test_a_refusal_is_kept_for_a_moment_only() -> None:
 
 async def test_a_forgotten_key_is_asked_for_again() -> None:
     aws = FakeDynamoDb()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
     await keys.of("T", SCOPE)
     keys.forget("T", SCOPE)
     aws.keys["T"] = ("other",)
@@ -78,7 +78,7 @@ async def test_a_forgotten_key_is_asked_for_again() -> None:
 async def test_that_a_key_is_not_known_is_not_forgotten() -> None:
     """Else a stream of writes to a table that is not there would ask for its key after each batch that fails."""
     aws, clock = FakeDynamoDb(), Clock()
-    keys = TableKeys(aws, clock)
+    keys = TableKeys(aws, CONNECTIONS, clock)
     assert await keys.of("none", SCOPE) is None
     keys.forget("none", SCOPE)
     assert await keys.of("none", SCOPE) is None
@@ -87,7 +87,7 @@ async def test_that_a_key_is_not_known_is_not_forgotten() -> None:
 
 async def test_the_tables_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     aws = FakeDynamoDb({f"T{number}": ("pk",) for number in range(10)})
-    keys = TableKeys(aws, Clock())
+    keys = TableKeys(aws, CONNECTIONS, Clock())
     monkeypatch.setattr(table_keys, "_MOST_TABLES", 5)
     for name in aws.keys:
         await keys.of(name, SCOPE)
@@ -95,7 +95,7 @@ async def test_the_tables_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPa
 
 
 async def test_no_secret_shows() -> None:
-    keys = TableKeys(FakeDynamoDb())
+    keys = TableKeys(FakeDynamoDb(), CONNECTIONS)
     await keys.of("T", session("AKIAONE"))
     assert "AKIA" not in repr(keys)
     await keys.aclose()
@@ -103,14 +103,14 @@ async def test_no_secret_shows() -> None:
 
 async def test_key_that_became_known_while_there_was_no_room_is_not_asked_for_again() -> None:
     aws, room = FakeDynamoDb(), Room()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
     assert await asyncio.gather(*(keys.of("T", SCOPE, room) for _ in range(5))) == [("pk",)] * 5
     assert aws.counts["DescribeTable"] == 1
 
 
 async def test_name_that_no_table_can_have_is_neither_asked_for_nor_kept() -> None:
     aws = FakeDynamoDb()
-    keys = TableKeys(aws)
+    keys = TableKeys(aws, CONNECTIONS)
     assert await keys.of("x" * 1025, SCOPE) is None
     assert not aws.counts["DescribeTable"]
     assert repr(keys) == "<TableKeys of 0 tables>"
@@ -137,7 +137,7 @@ class Hanging(FakeDynamoDb):
 def test_questions_that_hang_hold_up_another_one_for_a_second() -> None:
     async def play() -> None:
         aws, room = Hanging(8), Room()
-        keys = TableKeys(aws)
+        keys = TableKeys(aws, CONNECTIONS)
         hanging = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging]
         await asyncio.sleep(0)
         assert await keys.of("T", SCOPE, room) == ("pk",)
@@ -151,7 +151,7 @@ def test_questions_that_hang_hold_up_another_one_for_a_second() -> None:
 def test_who_is_cancelled_makes_no_room_while_its_question_goes_on() -> None:
     async def play() -> None:
         aws, room = Hanging(24), Room()
-        keys = TableKeys(aws)
+        keys = TableKeys(aws, CONNECTIONS)
         asking = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging[:16]]
         await asyncio.sleep(1.5)
         for one in asking:
@@ -171,7 +171,7 @@ def test_who_is_cancelled_makes_no_room_while_its_question_goes_on() -> None:
 def test_room_that_a_slow_question_has_made_is_not_made_again_when_it_is_answered() -> None:
     async def play() -> None:
         aws, room = Hanging(24), Room()
-        keys = TableKeys(aws)
+        keys = TableKeys(aws, CONNECTIONS)
         await asyncio.gather(*(keys.of(f"slow{number}", SCOPE, room) for number in range(8)))
         asking = [asyncio.ensure_future(keys.of(name, SCOPE, room)) for name in aws.hanging]
         await asyncio.sleep(0.5)
@@ -184,7 +184,7 @@ def test_room_that_a_slow_question_has_made_is_not_made_again_when_it_is_answere
 def test_questions_of_a_stream_that_are_under_way_are_bounded_and_who_gets_no_turn_goes_on_without() -> None:
     async def play() -> None:
         aws, room = Hanging(1000), Room()
-        keys = TableKeys(aws)
+        keys = TableKeys(aws, CONNECTIONS)
         assert await asyncio.gather(*(keys.of(name, SCOPE, room) for name in aws.hanging)) == [None] * 1000
         assert asyncio.get_running_loop().time() == 10
         assert aws.most_under_way == 80
@@ -192,15 +192,16 @@ def test_questions_of_a_stream_that_are_under_way_are_bounded_and_who_gets_no_tu
     virtual_time.run(play())
 
 
-async def test_questions_of_all_streams_that_are_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    aws = Hanging(3)
-    keys = TableKeys(aws)
-    monkeypatch.setattr(table_keys, "_MOST_ASKED", 3)
+@pytest.mark.parametrize(("connections", "most"), [(1, 2), (11, 2), (12, 3), (100, 25)])
+async def test_questions_of_all_streams_leave_most_connections_to_other_calls(connections: int, most: int) -> None:
+    aws = Hanging(most)
+    keys = TableKeys(aws, connections)
     asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in (*aws.hanging, *aws.hanging)]
     for _ in range(5):
         await asyncio.sleep(0)
     assert await keys.of("T", SCOPE) is None
-    assert aws.counts["DescribeTable"] == 3
+    assert (aws.counts["DescribeTable"], aws.under_way) == (most, most)
+    assert repr(keys) == "<TableKeys of 0 tables>"  # nor is it remembered as one that AWS does not tell
     await keys.aclose()
     await asyncio.gather(*asking, return_exceptions=True)
 
@@ -210,7 +211,7 @@ def test_who_gives_up_soon_after_its_turn_has_come_makes_no_room_for_more() -> N
 
     async def play() -> None:
         aws, room = Hanging(3000), Room()
-        keys, asking = TableKeys(aws), []
+        keys, asking = TableKeys(aws, CONNECTIONS), []
         for name in aws.hanging:
             asking.append(asyncio.ensure_future(keys.of(name, SCOPE, room)))
             await asyncio.sleep(0.01)
@@ -223,7 +224,7 @@ def test_who_gives_up_soon_after_its_turn_has_come_makes_no_room_for_more() -> N
 def test_nothing_is_asked_for_a_session_that_has_ended_while_there_was_no_room() -> None:
     async def play() -> None:
         aws, room = Hanging(8), Room()
-        keys, is_open = TableKeys(aws), True
+        keys, is_open = TableKeys(aws, CONNECTIONS), True
 
         async def check() -> None:
             if not is_open:
