@@ -165,6 +165,20 @@ class Lineage:
             del self._frontier[shard_id]
         self.put(positions)
 
+    def is_closed(self, shard_id: str) -> bool:
+        """Whether the shard is listed, and nothing more is written to it."""
+        shard = self._listed.get(shard_id)
+        return shard is not None and not shard.is_open
+
+    def listed_of(self, shard_ids: Iterable[str]) -> set[str]:
+        """Those of the shards that are listed."""
+        return self._listed.keys() & set(shard_ids)
+
+    def parents(self, shard_ids: Iterable[str]) -> set[str]:
+        """The parents of those that are listed and have one."""
+        found = {self._listed.get(shard_id, _NONE).parent_id for shard_id in shard_ids}
+        return {one for one in found if one is not None}
+
     def children(self, shard_id: str) -> list[str]:
         """Those that are listed."""
         return [shard.shard_id for shard in self._children.get(shard_id, ())]

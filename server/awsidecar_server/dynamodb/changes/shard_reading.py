@@ -12,6 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import partial
 
 from awsidecar.dynamodb.v1.streams_pb2 import GetRecordsResponse, Record
@@ -49,6 +50,16 @@ _MOST_PLACES = 64
 _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException"}
 # How often in a row the oldest record may go between the call for its iterator and the one that uses it.
 _MOST_TRIMS = 3
+
+
+class Kept(IntEnum):
+    """What AWS has of a shard."""
+
+    NOTHING = 0
+    # It is closed, and has no records, or none any more.
+    EMPTY = 1
+    # Or it is open, and may come to have some.
+    WITH_RECORDS = 2
 
 
 @dataclass(slots=True)
@@ -113,16 +124,18 @@ class ShardReading:
         """What follows the position; often nothing. Raises `HistoryLost` when it is gone."""
         return self._stored(position) or await self._flights.join(position, partial(self._read, position))
 
-    async def is_kept(self) -> bool:
-        """Whether AWS has the shard. Asks again after a failure that may pass: it says neither."""
+    async def kept(self) -> Kept:
+        """What AWS has of the shard. Asks again after a failure that may pass: it says nothing."""
         while True:
             try:
                 page = await self.page(Oldest())
             except HistoryLost:
-                return False
+                return Kept.NOTHING
+            if not page.records and isinstance(page.following, End):
+                return Kept.EMPTY
             place = self._place(Oldest())
             if page.following != Oldest() or place.failing_since is None:
-                return True
+                return Kept.WITH_RECORDS
             await asyncio.sleep(place.due - asyncio.get_running_loop().time())
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from awsidecar.dynamodb.v1 import watch_pb2 as pb
 from awsidecar_server.dynamodb.changes.checkpoints import BadCheckpoint, Checkpoint
 from awsidecar_server.dynamodb.changes.positions import CLOCK_MARGIN_MS, Since
-from awsidecar_server.errors import InvalidRequest
+from awsidecar_server.errors import InvalidRequest, NothingToWatch
 
 LATEST = "LATEST"
 TRIM_HORIZON = "TRIM_HORIZON"
@@ -112,3 +112,7 @@ def _heartbeat(request: pb.WatchTableRequest) -> float:
 def _table_of(stream_arn: str) -> str:
     """`arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-...` without the stream."""
     return stream_arn.partition("/stream/")[0]
+
+
+def not_enabled() -> NothingToWatch:
+    return NothingToWatch("the table has no stream of its changes", reason="STREAM_NOT_ENABLED")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from awsidecar_server.dynamodb.changes.pages import PageStore
-from awsidecar_server.dynamodb.changes.shard_reading import ShardReading
+from awsidecar_server.dynamodb.changes.shard_reading import Kept, ShardReading
 from awsidecar_server.dynamodb.changes.stream_calls import Listing, Performer, StreamCalls, few_at_once
 from awsidecar_server.identity.clock import Clock
 from awsidecar_server.identity.credentials import Caller
@@ -43,12 +43,12 @@ class StreamReading:
             self._shards[shard_id] = found
         return found
 
-    async def kept(self, shard_ids: Iterable[str]) -> dict[str, bool]:
-        """Of each shard, whether AWS has it: some it does not list yet, others are gone."""
-        found: dict[str, bool] = {}
+    async def kept(self, shard_ids: Iterable[str]) -> dict[str, Kept]:
+        """Of each shard, what AWS has: some it does not list yet, others are gone."""
+        found: dict[str, Kept] = {}
 
         async def ask(shard_id: str) -> None:
-            found[shard_id] = await self.shard(shard_id).is_kept()
+            found[shard_id] = await self.shard(shard_id).kept()
 
         await few_at_once(ask, shard_ids)
         return found

@@ -13,13 +13,14 @@ from awsidecar_server.dynamodb.changes.gaps import PATIENCE_SECONDS as LISTING_P
 from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
 from awsidecar_server.dynamodb.changes.pages import Page
-from awsidecar_server.dynamodb.changes.positions import After, End, OldestOfLine, Position
-from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, ShardReading
-from awsidecar_server.dynamodb.changes.starts import LATEST, TRIM_HORIZON, Order
+from awsidecar_server.dynamodb.changes.positions import After, End, Oldest, OldestOfLine, Position
+from awsidecar_server.dynamodb.changes.questions import answers_in_time
+from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, Kept, ShardReading
+from awsidecar_server.dynamodb.changes.starts import LATEST, TRIM_HORIZON, Order, not_enabled
 from awsidecar_server.dynamodb.changes.stream_calls import Listing, few_at_once, is_passing
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
 from awsidecar_server.dynamodb.changes.turns import Turns
-from awsidecar_server.errors import NothingToWatch
+from awsidecar_server.errors import HistoryLost, NothingToWatch
 from awsidecar_server.operations import converted
 
 # Pages that are being read, or are read and not yet sent, over all shards; what a slow client costs.
@@ -45,9 +46,9 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Of shards that are not listed, whether AWS has them."""
+    """Of shards that are not listed, what AWS has."""
 
-    kept: Mapping[str, bool]
+    kept: Mapping[str, Kept]
 
 
 class Watch:
@@ -81,6 +82,8 @@ class Watch:
         self._gaps = Gaps()
         # None, or until which list, shards that are found without their parent may be the oldest of their line.
         self._begins_until: float | None = None
+        # Those with which a line begins.
+        self._beginnings: set[str] = set()
         # Since when the stream has an end, and no more is known to come.
         self._read_since: float | None = None
 
@@ -109,9 +112,10 @@ class Watch:
             self._begins_until = listing.asked_at + LISTING_PATIENCE_SECONDS
         self._held = set(self._lineage.unlisted)
         await self._probe()
-        self._lineage.climb()
+        self._beginnings.update(self._lineage.climb())
         questions = self._gaps.look(self._lineage, listing.asked_at)
-        self._gaps.settle(self._lineage, await self._reading.kept(questions))
+        answers = answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
+        self._beginnings.update(self._gaps.settle(self._lineage, await answers))
         for shard_id, position in self._lineage.frontier.items():
             if shard_id not in self._held and not isinstance(position, OldestOfLine):
                 self._follow(shard_id, position)
@@ -246,6 +250,7 @@ class Watch:
             self._read_since = None
 
     def _begin_lines(self, positions: Mapping[str, Position]) -> None:
+        self._beginnings.update(positions)
         for shard_id, position in positions.items():
             self._follow(shard_id, position)
         self._turn_to_children()
@@ -283,6 +288,11 @@ class Watch:
         shard = self._shard(shard_id)
         try:
             page = await shard.page(position)
+        except HistoryLost:
+            if not self._is_empty_beginning(shard_id, position):
+                self._room.release()
+                raise
+            page = Page((), End())
         except BaseException:
             self._room.release()
             raise
@@ -294,6 +304,11 @@ class Watch:
             del self._shards[shard_id]
         else:
             self._turns.put(shard_id, page.following, shard.due(page.following))
+
+    def _is_empty_beginning(self, shard_id: str, position: Position) -> bool:
+        """Whether there is nothing of a shard that is gone: AWS goes on listing some, and a line begins with what it has."""
+        is_first = shard_id in self._beginnings and isinstance(position, Oldest)
+        return is_first and self._lineage.is_closed(shard_id)
 
     def _shard(self, shard_id: str) -> ShardReading:
         return self._shards.setdefault(shard_id, self._reading.shard(shard_id))
@@ -331,7 +346,3 @@ class Watch:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def not_enabled() -> NothingToWatch:
-    return NothingToWatch("the table has no stream of its changes", reason="STREAM_NOT_ENABLED")

@@ -10,10 +10,10 @@ from awsidecar.dynamodb.v1 import table_description_pb2, tables_pb2
 from awsidecar.dynamodb.v1.watch_pb2 import WatchTableRequest, WatchTableResponse
 from awsidecar_server.dynamodb.changes.checkpoints import Checkpoint
 from awsidecar_server.dynamodb.changes.pages import PageStore
-from awsidecar_server.dynamodb.changes.starts import LATEST, Order
+from awsidecar_server.dynamodb.changes.starts import LATEST, Order, not_enabled
 from awsidecar_server.dynamodb.changes.stream_calls import Performer
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReadings
-from awsidecar_server.dynamodb.changes.watch import Watch, not_enabled
+from awsidecar_server.dynamodb.changes.watch import Watch
 from awsidecar_server.errors import AwsRejected, naming_fields
 from awsidecar_server.identity.clock import Clock
 from awsidecar_server.operations import Scope, converted

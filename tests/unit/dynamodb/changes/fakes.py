@@ -45,6 +45,8 @@ class FakeStreams:
 
     def __init__(self, *, page: int = 1000, knows_timestamps: bool = True, has_numbers: bool = True) -> None:
         self.shards: dict[str, FakeShard] = {}
+        # Those that are listed, and that it keeps no longer.
+        self.gone: set[str] = set()
         self.status = "ENABLED"
         self.has_table = True
         self.newest_arn = STREAM
@@ -152,7 +154,7 @@ class FakeStreams:
 
     def _get_shard_iterator(self, request: streams_pb2.GetShardIteratorRequest) -> Message:
         shard = self.shards.get(request.shard_id)
-        if shard is None:
+        if shard is None or shard.shard_id in self.gone:
             raise rejected("ResourceNotFoundException")
         kind, number = request.shard_iterator_type, request.sequence_number
         numbers = [record.dynamodb.sequence_number for record in shard.records]

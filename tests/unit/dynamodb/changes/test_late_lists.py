@@ -72,8 +72,8 @@ def test_shards_that_are_listed_late_one_after_the_other_are_all_waited_for(posi
     on(streams, scene)
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_shard_that_is_never_listed_is_told_of_also_beside_others_that_are_dispensable(is_kept: bool) -> None:
+@pytest.mark.parametrize("kept", ["with records", "empty", "gone"])
+def test_shard_that_is_never_listed_is_told_of_also_beside_others_that_are_dispensable(kept: str) -> None:
     streams = FakeStreams()
     streams.add("r0")
     streams.add("child", "trimmed long ago")
@@ -83,11 +83,13 @@ def test_shard_that_is_never_listed_is_told_of_also_beside_others_that_are_dispe
         async with service.watch(position="TRIM_HORIZON") as watching:
             await watching.during(50)
             split_twice(streams, 0, 1000)
-            if not is_kept:
+            if kept == "empty":
+                streams.shards["x0"].records.clear()
+            elif kept == "gone":
                 streams.shards.pop("x0")
-            with pytest.raises(AwsUnreachable if is_kept else HistoryLost) as told:
+            with pytest.raises(HistoryLost if kept == "gone" else AwsUnreachable) as told:
                 await watching.during(200)
-            expected = {"cause": "bad_response"} if is_kept else {"shard_id": "x0"}
+            expected = {"shard_id": "x0"} if kept == "gone" else {"cause": "bad_response"}
             assert told.value.metadata == expected
             assert watching.changes == ["a/1"]
 

@@ -6,14 +6,18 @@ import asyncio
 from functools import partial
 
 import pytest
+from google.protobuf.message import Message
 from tests.unit.dynamodb.changes.fakes import STREAM, FakeStreams, rejected
 from tests.unit.dynamodb.changes.scenes import on
 from tests.unit.dynamodb.changes.watching import Service, forged
 
+from awsidecar.dynamodb.v1 import streams_pb2
 from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
 from awsidecar_server.dynamodb.changes.positions import OldestOfLine
-from awsidecar_server.errors import AwsUnreachable, HistoryLost
+from awsidecar_server.dynamodb.changes.shard_reading import Kept
+from awsidecar_server.errors import AwsUnreachable, HistoryLost, Unauthenticated
+from awsidecar_server.identity.refusals import session_not_found
 
 # Of a line from its oldest shard on: the names, and after how many seconds each is listed.
 Line = dict[str, float]
@@ -84,6 +88,162 @@ def test_shard_that_aws_has_and_does_not_list_in_time_is_an_error_and_is_read_af
         assert watching.changes == []
         async with service.watch(checkpoint=watching.checkpoint) as resumed:
             assert await resumed.until(len(changes)) == changes
+
+    on(streams, scene)
+
+
+def test_shard_that_aws_has_for_ever_with_nothing_in_it_does_not_hold_up_its_line(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        streams.add("trimmed", is_listed=False).is_closed = True
+        changes = line(streams, {"y": 0, "z": 0})
+        streams.write("one", "other", 1)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(3) == ["other/1", *changes]
+            streams.shards.pop("trimmed")
+            streams.write("z", "y", 3)
+            assert (await watching.until(4))[3] == "y/3"
+        async with service.watch(checkpoint=watching.checkpoint) as resumed:
+            await resumed.during(60)
+            assert resumed.changes == []
+
+    on(streams, scene)
+
+
+def test_shard_with_nothing_in_it_is_waited_for_longer() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, {"x": 100, "y": 100, "z": 0})
+        streams.shards["y"].records.clear()
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(2) == [changes[0], changes[2]]
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("seconds", [{"x": 200, "y": 200}, {"x": 400, "y": 200}], ids=repr)
+def test_shard_that_comes_when_what_follows_it_was_read_is_lost_history_unless_it_is_gone(
+    seconds: Line, is_kept: bool
+) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, {**seconds, "z": 0})
+        streams.shards["y"].records.clear()
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(1) == changes[2:]
+            if is_kept:
+                with pytest.raises(HistoryLost) as lost:
+                    await watching.during(400)
+                assert lost.value.metadata == {"shard_id": "x"}
+            else:
+                streams.gone.add("x")
+                await watching.during(400)
+            assert watching.changes == changes[2:]
+
+    on(streams, scene)
+
+
+def test_parent_that_aws_did_not_know_for_a_moment_is_lost_history_when_it_is_listed() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        line(streams, {"x": 0, "y": 0, "z": 0})
+        late = streams.shards.pop("x")
+        asyncio.get_running_loop().call_later(1, streams.shards.setdefault, "x", late)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            with pytest.raises(HistoryLost) as lost:
+                await watching.during(100)
+        assert lost.value.metadata == {"shard_id": "x"}
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("parent", [None, "trimmed"])
+def test_closed_shard_that_is_listed_and_gone_is_nothing_to_begin_with(parent: str | None) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        changes = line(streams, {"x": 0, "y": 0, "z": 0}, parent)
+        streams.gone.add("x")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(2) == changes[1:]
+            first = watching.messages[0].checkpoint
+        # Who has been away since may have missed it.
+        async with service.watch(checkpoint=first) as resumed:
+            with pytest.raises(HistoryLost):
+                await resumed.during(10)
+
+    on(streams, scene)
+
+
+def test_open_shard_that_is_listed_and_gone_is_lost_history(streams: FakeStreams) -> None:
+    streams.gone.add("one")
+
+    async def scene(service: Service) -> None:
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            with pytest.raises(HistoryLost):
+                await watching.during(10)
+
+    on(streams, scene)
+
+
+def test_beginning_of_which_something_has_come_is_lost_history_when_it_goes() -> None:
+    streams = FakeStreams(page=1)
+
+    async def scene(service: Service) -> None:
+        line(streams, {"x": 0, "y": 0})
+        shard = streams.shards["x"]
+        shard.is_closed = False
+        streams.write("x", "x", 2)
+        shard.is_closed = True
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(1) == ["x/1"]
+            streams.gone.add("x")
+            streams.expire_iterators()
+            with pytest.raises(HistoryLost):
+                await watching.during(10)
+            assert watching.changes == ["x/1"]
+
+    on(streams, scene)
+
+
+class Throttled(FakeStreams):
+    """Nine of ten iterators are refused for now."""
+
+    def _get_shard_iterator(self, request: streams_pb2.GetShardIteratorRequest) -> Message:
+        if self.calls["GetShardIterator"] % 10:
+            raise rejected("ThrottlingException")
+        return super()._get_shard_iterator(request)
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_beginning_for_which_aws_takes_long_ends_in_time_and_with_the_session(is_ended: bool) -> None:
+    streams = Throttled()
+
+    async def scene(service: Service) -> None:
+        async def verify() -> None:
+            if is_ended and asyncio.get_running_loop().time() > 20:
+                raise session_not_found()
+
+        for number in range(300):
+            streams.add(f"child-{number}", f"trimmed-{number}").is_closed = True
+        with pytest.raises(Unauthenticated if is_ended else AwsUnreachable):
+            async with service.watch(position="TRIM_HORIZON", verify=verify):
+                pass
+        assert asyncio.get_running_loop().time() == pytest.approx(20 if is_ended else 90, abs=1)
+        assert streams.under_way == 0
+
+    on(streams, scene)
+
+
+def test_open_parent_with_nothing_in_it_is_there(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        streams.add("parent", is_listed=False)
+        streams.add("child", "parent")
+        async with asyncio.timeout(5), service.watch(position="TRIM_HORIZON"):
+            pass
 
     on(streams, scene)
 
@@ -235,7 +395,7 @@ def test_of_shards_that_do_not_come_the_one_that_is_gone_is_told_of() -> None:
     assert (gaps.look(lineage, 0), gaps.look(lineage, 30)) == (set(), set())
     assert gaps.look(lineage, 31) == {"a", "b", "c"}
     with pytest.raises(HistoryLost) as lost:
-        gaps.settle(lineage, {"a": True, "b": False, "c": True})
+        gaps.settle(lineage, {"a": Kept.WITH_RECORDS, "b": Kept.NOTHING, "c": Kept.WITH_RECORDS})
     assert lost.value.metadata == {"shard_id": "b"}
 
 

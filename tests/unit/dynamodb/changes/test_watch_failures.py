@@ -113,6 +113,18 @@ def test_oldest_record_that_goes_before_it_is_read_makes_the_next_the_oldest(str
     on(streams, scene)
 
 
+def test_oldest_records_that_go_now_and_then_end_no_watch(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            for _ in range(5):
+                streams.fail("GetRecords", partial(rejected, "TrimmedDataAccessException"), times=2)
+                await watching.during(10)
+            streams.write("one", "a", 1)
+            assert await watching.until(1) == ["a/1"]
+
+    on(streams, scene)
+
+
 @pytest.mark.parametrize("operation", ["GetRecords", "DescribeStream"])
 def test_failure_that_lasts_ends_the_watch(streams: FakeStreams, operation: str) -> None:
     async def scene(service: Service) -> None:
