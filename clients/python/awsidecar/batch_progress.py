@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,11 @@ class WriteProgress:
         self._open_bytes = 0
         self._kept: list[FailedWrite] = []
         self._kept_bytes = 0
+        # What `on_failure` is still to be told of: what failed in one response, or with the stream.
+        self._untold: deque[FailedWrite] = deque()
+        self._is_telling = False
+        # The last refusal of a write of `on_failure`.
+        self._refusal: RuntimeError | None = None
         # Of all that failed.
         self._failed = 0
         self._is_ambiguous = False
@@ -82,7 +88,9 @@ class WriteProgress:
 
     @property
     def is_full(self) -> bool:
-        """Whether outcomes are to be taken before more is sent."""
+        """Whether outcomes are to be taken before more is sent; never while `on_failure` is told of the last ones."""
+        if self._is_telling:
+            return False
         return len(self._open) >= _MOST_OPEN or self._open_bytes >= _MOST_OPEN_BYTES
 
     @property
@@ -114,7 +122,7 @@ class WriteProgress:
         return request if request.writes else None
 
     def note(self, response: Any) -> None:
-        """Takes note of the outcomes in a response."""
+        """Takes note of the outcomes in a response, of all of them before anybody is told of one."""
         self.is_over = self.is_over or response.deadline_spent
         for outcome in response.outcomes:
             write = self._open.pop(outcome.index)
@@ -129,6 +137,7 @@ class WriteProgress:
             elif not response.deadline_spent:
                 error = shutting_down(WRITE_STREAM.name)
             self._fail(outcome.index, write, error, ambiguous=outcome.failure.ambiguous)
+        self._tell()
 
     def check(self, broken: SidecarError | None = None) -> None:
         """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
@@ -139,6 +148,8 @@ class WriteProgress:
         while self._open:
             index = next(iter(self._open))
             self._fail(index, self._open.pop(index), broken, ambiguous=is_open)
+        self._open_bytes = 0
+        self._tell()
         self.is_closed = was_closed
         if self._failed:
             kept = tuple(sorted(self._kept, key=lambda one: one.index))
@@ -153,16 +164,43 @@ class WriteProgress:
             self._kept.append(failed)
             self._kept_bytes += write.size
         if self._on_failure is not None:
-            try:
-                self._on_failure(failed)
-            except BaseException:
-                self.is_closed = True
+            self._untold.append(failed)
+
+    def _tell(self) -> None:
+        """Tells `on_failure` of what failed, of one write after the other, also when it writes again."""
+        self._is_telling = True
+        try:
+            while self._untold:
+                self._tell_of(self._untold.popleft())
+        except BaseException:
+            self.is_closed = True
+            self._untold.clear()
+            raise
+        finally:
+            self._is_telling, self._refusal = False, None
+
+    def _tell_of(self, failed: FailedWrite) -> None:
+        assert self._on_failure is not None
+        try:
+            self._on_failure(failed)
+        except RuntimeError as error:
+            # It wrote again although the stream has ended: the failure is counted, and `BatchFailed` says more.
+            if error is not self._refusal:
                 raise
+
+    def check_flush(self) -> None:
+        """Raises RuntimeError when nothing can be waited for: in `on_failure`, or because the batch has ended."""
+        if self._is_telling:
+            raise RuntimeError("flush() in on_failure: outcomes are taken when it has returned")
+        self.check_open()
 
     def check_open(self) -> None:
         """Raises RuntimeError when the batch has ended."""
         if self.is_closed:
-            raise RuntimeError("the batch has ended: nothing is sent any more")
+            refusal = RuntimeError("the batch has ended: nothing is sent any more")
+            if self._is_telling:
+                self._refusal = refusal
+            raise refusal
 
     def _named(self, table_name: str | None) -> str:
         self.check_open()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from awsidecar.calls import AioCalls, Calls
 
 # Is told of a write that failed. What it raises ends the batch: nothing more is sent, and what it was not told of is open.
+# But for the refusal of a write to this batch, whose stream has ended: that is passed over.
 OnFailure: TypeAlias = Callable[[FailedWrite], object]
 
 
@@ -64,7 +65,7 @@ class BatchWriter:
 
     def flush(self) -> None:
         """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
-        self._progress.check_open()
+        self._progress.check_flush()
         while self._progress.has_open_of(self._progress.count):
             # Each time: `on_failure` may have added something.
             self._send()
@@ -83,19 +84,20 @@ class BatchWriter:
             self._exchange.send(request)
 
     def _take(self) -> None:
-        """Takes note of one response. When the stream has ended, what is open was not attempted."""
-        try:
-            response = self._exchange.receive()
-            while response is not None:
-                self._progress.note(response)
-                if not self._progress.is_over:
-                    return
-                self._exchange.finish()
+        """Takes note of one response, and when time is up of all. What is open when the stream has ended was not attempted."""
+        while True:
+            try:
                 response = self._exchange.receive()
-        except SidecarError as broken:
-            self._progress.check(broken)
-            raise
-        self._progress.check()
+            except SidecarError as broken:
+                self._progress.check(broken)
+                raise
+            if response is None:
+                self._progress.check()
+                return
+            self._progress.note(response)
+            if not self._progress.is_over:
+                return
+            self._exchange.finish()
 
     def __enter__(self) -> Self:
         return self
@@ -175,19 +177,20 @@ class AioBatchWriter:
             await self._exchange.send(request)
 
     async def _take(self) -> None:
-        """Takes note of one response. When the stream has ended, what is open was not attempted."""
-        try:
-            response = await self._exchange.receive()
-            while response is not None:
-                self._progress.note(response)
-                if not self._progress.is_over:
-                    return
-                await self._exchange.finish()
+        """Takes note of one response, and when time is up of all. What is open when the stream has ended was not attempted."""
+        while True:
+            try:
                 response = await self._exchange.receive()
-        except SidecarError as broken:
-            self._progress.check(broken)
-            raise
-        self._progress.check()
+            except SidecarError as broken:
+                self._progress.check(broken)
+                raise
+            if response is None:
+                self._progress.check()
+                return
+            self._progress.note(response)
+            if not self._progress.is_over:
+                return
+            await self._exchange.finish()
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.message import Message
 
 import awsidecar
 from awsidecar import aio, errors
+from awsidecar.batch_progress import WriteProgress
 from awsidecar.batch_writers import BatchWriter
+from awsidecar.dynamodb.v1 import batch_streams_pb2 as pb
 
 from .batch_streams import AWAY, THROTTLED, puts, run, writes_done
-from .fake_sidecar import FakeSidecar
+from .fake_sidecar import FakeSidecar, Refused, details_of
+
+DRAINING = Refused(grpc.StatusCode.UNAVAILABLE, "shutting down", details_of("DRAINING", "awsidecar"))
 
 
 def test_failures_are_counted_and_the_first_are_kept(sidecar: FakeSidecar, way: str) -> None:
@@ -39,9 +48,29 @@ def test_what_the_listener_raises_ends_the_batch(sidecar: FakeSidecar, way: str)
     assert sum(len(received.message.writes) for received in sidecar.received) < 9000
 
 
-def write_three(batch: BatchWriter) -> None:
+def test_what_the_listener_was_not_told_of_when_it_ended_the_batch_it_never_hears_of() -> None:
+    """Also when another task has taken one more response by then."""
+    heard: list[int] = []
+
+    def enough(failed: awsidecar.FailedWrite) -> None:
+        heard.append(failed.index)
+        raise LookupError("enough")
+
+    progress = WriteProgress("users", enough)
+    for number in range(4):
+        progress.put({"id": number}, None)
+    for first in (0, 2):
+        response = pb.BatchWriteStreamResponse()
+        for index in (first, first + 1):
+            response.outcomes.add(index=index).failure.CopyFrom(THROTTLED)
+        with pytest.raises(LookupError):
+            progress.note(response)
+    assert heard == [0, 2]
+
+
+def write(batch: BatchWriter, count: int = 3) -> None:
     with batch:
-        for number in range(3):
+        for number in range(count):
             batch.put_item(Item={"id": number})
 
 
@@ -54,7 +83,7 @@ def test_the_listener_may_write_again_what_failed(sidecar: FakeSidecar, client: 
 
     batch = client.dynamodb.batch_writer("users", timeout=5, on_failure=again)
     with pytest.raises(errors.BatchFailed) as caught:
-        write_three(batch)
+        write(batch)
     assert [one.index for one in caught.value.failures] == [1, 3]
     assert caught.value.done == 3
 
@@ -74,9 +103,103 @@ def test_the_listener_cannot_write_to_a_stream_that_has_ended(
             batch.put_item(Item={"id": 1})
 
     batch = client.dynamodb.batch_writer("users", timeout=5, on_failure=again)
-    with pytest.raises(errors.BatchFailed if is_caught else RuntimeError):
-        write_three(batch)
-    assert heard == ([0, 1, 2] if is_caught else [0])
+    with pytest.raises(errors.BatchFailed) as caught:
+        write(batch)
+    assert heard == [one.index for one in caught.value.failures] == [0, 1, 2]
+    assert (caught.value.failed, caught.value.done) == (3, 0)
+
+
+def test_the_end_of_another_batch_is_not_passed_over(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done({1: THROTTLED})
+    with client.dynamodb.batch_writer("users") as other:
+        pass
+
+    def elsewhere(failed: awsidecar.FailedWrite) -> None:
+        other.put_item(Item={"id": 1})
+
+    with pytest.raises(RuntimeError, match="the batch has ended"):
+        write(client.dynamodb.batch_writer("users", timeout=5, on_failure=elsewhere))
+
+
+@pytest.mark.parametrize("end", [DRAINING, pb.BatchWriteStreamResponse(deadline_spent=True)])
+def test_what_was_done_is_not_told_of_when_the_stream_ends_after_the_listener_wrote_again(
+    sidecar: FakeSidecar, client: awsidecar.Client, end: Message | Refused
+) -> None:
+    """The batch is full, so that each write takes a response, and one response tells of the failure and of what is done."""
+
+    def serve(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        read = 0
+        while read < 2000:
+            read += len(next(requests).writes)
+        response = pb.BatchWriteStreamResponse()
+        response.outcomes.add(index=0).failure.CopyFrom(THROTTLED)
+        for index in range(1, 500):
+            response.outcomes.add(index=index).done.SetInParent()
+        yield response
+        yield end
+
+    sidecar.exchanges["BatchWriteStream"] = serve
+    heard: list[int] = []
+
+    def again(failed: awsidecar.FailedWrite) -> None:
+        heard.append(failed.index)
+        batch.put_item(Item={"id": failed.index})
+
+    batch = client.dynamodb.batch_writer("users", timeout=5, on_failure=again)
+    with pytest.raises(errors.BatchFailed) as caught:
+        write(batch, 2500)
+    # One more than were given: the first, written again.
+    assert heard == [0, *range(500, batch.done + caught.value.failed)]
+    assert (caught.value.done, caught.value.failed, caught.value.ambiguous) == (499, len(heard), False)
+
+
+def test_the_listener_may_write_again_any_number(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
+    """It is called by itself at no time."""
+    sidecar.exchanges["BatchWriteStream"] = writes_done(dict.fromkeys(range(7500), THROTTLED))
+    depths: set[int] = set()
+    most_open = 0
+
+    def again(failed: awsidecar.FailedWrite) -> None:
+        nonlocal most_open
+        depths.add(len(inspect.stack(0)))
+        batch.put_item(Item={"id": failed.index})
+        most_open = max(most_open, len(batch._progress._open))
+
+    batch = client.dynamodb.batch_writer("users", timeout=20, on_failure=again)
+    with pytest.raises(errors.BatchFailed) as caught:
+        write(batch, 2500)
+    assert (caught.value.failed, caught.value.done) == (7500, 2500)
+    assert max(depths) - min(depths) < 10
+    assert most_open <= 2000
+
+
+def test_the_listener_cannot_flush(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
+    """The outcomes that it would wait for may be in the response of which it is told."""
+    sidecar.exchanges["BatchWriteStream"] = writes_done({1: THROTTLED})
+
+    def flush(failed: awsidecar.FailedWrite) -> None:
+        batch.flush()
+
+    batch = client.dynamodb.batch_writer("users", timeout=5, on_failure=flush)
+    with pytest.raises(RuntimeError, match=r"flush\(\) in on_failure"):
+        write(batch)
+
+
+def test_an_error_of_the_sidecar_that_the_listener_raises_is_not_that_of_the_stream(
+    sidecar: FakeSidecar, way: str
+) -> None:
+    """It says nothing of the writes that are open."""
+    sidecar.exchanges["BatchWriteStream"] = writes_done({7: THROTTLED})
+    heard: list[int] = []
+
+    def report(failed: awsidecar.FailedWrite) -> None:
+        heard.append(failed.index)
+        assert failed.error is not None
+        raise failed.error
+
+    with pytest.raises(errors.ProvisionedThroughputExceededException, match="slow down"):
+        run(sidecar, way, puts(300), table_name="users", on_failure=report)
+    assert heard == [7]
 
 
 @pytest.mark.parametrize("way", ["threads", "asyncio"])

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 import awsidecar
 from awsidecar import aio, errors
+from awsidecar.batch_progress import WriteProgress
 from awsidecar.dynamodb.v1 import batch_streams_pb2 as pb
 from awsidecar.dynamodb.v1.failure_pb2 import Failure
 from awsidecar.values import plain_attributes
@@ -214,6 +215,16 @@ def test_failures_of_large_items_are_kept_up_to_some_bytes(sidecar: FakeSidecar,
     assert len(caught.value.failures) == 16 * 1024 * 1024 // 390_000
     assert caught.value.failed == 60
     assert caught.value.ambiguous
+
+
+def test_writes_that_were_told_of_as_lost_take_no_room() -> None:
+    """An application that goes on hears of the end of the stream when there is enough to tell of once more."""
+    progress = WriteProgress("users")
+    while not progress.is_full:
+        progress.put({"id": 1, "text": "x" * 390_000}, None)
+    with pytest.raises(errors.BatchFailed):
+        progress.check()
+    assert not progress.is_full
 
 
 def test_what_a_drain_has_left_was_not_done(sidecar: FakeSidecar, way: str) -> None:
