@@ -19,6 +19,10 @@ _LONGEST_PAUSE_SECONDS = 5.0
 TOKEN_SECONDS = 300.0
 # What the sidecar says when it goes; nothing is what gRPC says. AWS's own refusals have been tried again already.
 _GONE = frozenset({"", "DRAINING"})
+# With what AWS refuses a call only when none with its token was carried out: it would answer with that one's success.
+# Who may do it, whether it is too much, and whether the token belongs to another request, it asks first; so these
+# refusals say nothing of an earlier attempt.
+_NONE_WAS_DONE = frozenset({"TransactionCanceledException", "ValidationException"})
 
 
 class Repeats:
@@ -60,8 +64,11 @@ class Repeats:
         return pause if self._clock() + pause < self._ends_repeating else None
 
     def pause_after_write(self, failure: SidecarError) -> float | None:
-        """Returns the same for a write, whose failure is ambiguous when that of one of its attempts was."""
-        if self._is_ambiguous:
+        """Returns the same for a write, whose failure is ambiguous when that of one of its attempts was.
+
+        It is not when AWS has then refused the write itself, under the same token.
+        """
+        if self._is_ambiguous and failure.aws_error_code not in _NONE_WAS_DONE:
             failure.leave_open()
         self._is_ambiguous = failure.ambiguous
         return self.pause_after(failure) if isinstance(failure, Unavailable) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 import pytest
 
@@ -95,6 +97,52 @@ async def test_a_write_is_ambiguous_when_one_of_its_attempts_was(
         with pytest.raises(awsidecar.SidecarError) as caught:
             await aio_client.dynamodb.transact_write_items(TransactItems=[PUT])
     assert (caught.value.message, caught.value.ambiguous) == (last.message, is_ambiguous)
+
+
+def of_aws(code: str) -> Refused:
+    reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code).upper()
+    details = details_of(reason, "dynamodb.amazonaws.com", aws_error_code=code)
+    return Refused(grpc.StatusCode.FAILED_PRECONDITION, code, details)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_ambiguous"),
+    [
+        (of_aws("TransactionCanceledException"), False),
+        (of_aws("ValidationException"), False),
+        (of_aws("TransactionInProgressException"), True),
+        (of_aws("IdempotentParameterMismatchException"), True),
+        # By a successor with other rights, or credentials that have expired meanwhile.
+        (of_aws("AccessDeniedException"), True),
+        (of_aws("ExpiredTokenException"), True),
+        (of_aws("ThrottlingException"), True),
+    ],
+)
+async def test_a_transaction_that_aws_itself_refused_at_last_is_open_only_if_aws_did_not_look_for_its_token(
+    sidecar: FakeSidecar, client: awsidecar.Client, last: Refused, is_ambiguous: bool
+) -> None:
+    sidecar.answer("TransactWriteItems", LOST, last)
+    with pytest.raises(awsidecar.SidecarError) as caught:
+        client.dynamodb.transact_write_items(TransactItems=[PUT])
+    assert (caught.value.aws_error_code, caught.value.ambiguous) == (last.message, is_ambiguous)
+    sidecar.answer("TransactWriteItems", LOST, last)
+    async with aio.connect(sidecar.target) as aio_client:
+        with pytest.raises(awsidecar.SidecarError) as caught:
+            await aio_client.dynamodb.transact_write_items(TransactItems=[PUT])
+    assert (caught.value.aws_error_code, caught.value.ambiguous) == (last.message, is_ambiguous)
+
+
+def test_what_the_sidecar_says_of_its_own_attempts_stands(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
+    details = details_of(
+        "TRANSACTION_CANCELED_EXCEPTION",
+        "dynamodb.amazonaws.com",
+        aws_error_code="TransactionCanceledException",
+        ambiguous="true",
+    )
+    sidecar.answer("TransactWriteItems", LOST, Refused(grpc.StatusCode.ABORTED, "cancelled", details))
+    with pytest.raises(errors.TransactionCanceledException) as caught:
+        client.dynamodb.transact_write_items(TransactItems=[PUT])
+    assert caught.value.ambiguous
 
 
 def test_pauses_double_and_end() -> None:
