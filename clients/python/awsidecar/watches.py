@@ -147,7 +147,9 @@ class AioWatch:
 
     async def __aiter__(self) -> AsyncIterator[shapes.Record]:
         """Yields change after change."""
-        opened, self._opened = self._opened or self._responses(), None
+        # What another task is beginning is waited for, and taken over.
+        async with self._beginning:
+            opened, self._opened = self._opened or self._responses(), None
         async with aclosing(opened) as responses:
             async for response in responses:
                 for record in response.records:

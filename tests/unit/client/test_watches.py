@@ -216,6 +216,28 @@ async def test_watch_whose_beginning_was_cancelled_begins_again(sidecar: FakeSid
     assert len(sidecar.received) == 2
 
 
+async def test_iteration_takes_over_what_another_task_is_beginning(sidecar: FakeSidecar) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    class Slow(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            reached.set()
+            released.wait(10)
+            return super().__iter__()
+
+    sidecar.answer("WatchTable", Slow([changes("c0"), changes("c1", 1), LOST]))
+    async with aio.connect(sidecar.target) as client:
+        watch = client.dynamodb.watch_table("users")
+        beginning = asyncio.ensure_future(watch.begin())
+        await asyncio.to_thread(reached.wait, 10)
+        iterating = asyncio.ensure_future(anext(aiter(watch)))
+        await asyncio.sleep(0)
+        released.set()
+        assert values_of([await iterating]) == [1]
+        await beginning
+    assert len(sidecar.received) == 1
+
+
 def test_iterating_once_more_goes_on(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
     sidecar.answer("WatchTable", [changes("c0"), changes("c1", 1, 2), changes("c2", 3), LOST])
     watch = client.dynamodb.watch_table("users")
