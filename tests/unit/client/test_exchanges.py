@@ -154,6 +154,22 @@ async def test_status_that_comes_some_time_after_a_failed_write_is_what_the_read
     assert len(pauses) == 7
 
 
+async def test_reader_that_waits_for_a_status_is_let_go_when_the_call_is_cancelled() -> None:
+    paused = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        paused.set()
+        await asyncio.Event().wait()
+
+    exchange = exchange_of(CallWithFailedWrite(), pause)
+    reading = asyncio.ensure_future(exchange.receive())
+    await paused.wait()
+    exchange.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(SidecarError, match="in the middle of the call"):
+            await reading
+
+
 async def test_status_that_never_comes_is_waited_for_for_a_second() -> None:
     pauses: list[float] = []
 
