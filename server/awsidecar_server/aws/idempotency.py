@@ -73,9 +73,9 @@ _PLAIN_UPDATE = re.compile(
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExecuteStatement.html
 _LONGEST_STATEMENT = 8192
 # What may stand before a statement's first word, by PartiQL's grammar; of white space, that is spaces, tabs and line
-# ends (PartiQLTokens.g4 of https://github.com/partiql/partiql-lang-kotlin). A comment that could be read in two ways is not seen through, since
-# the first word would be another: one that has the beginning of another inside, as comments that nest have; and one
-# with a character inside that may end a line, or not.
+# ends (PartiQLTokens.g4 of https://github.com/partiql/partiql-lang-kotlin). A comment that could be read in two ways is
+# not seen through, since the first word would be another: one that has the beginning of another inside, as comments that
+# nest have; and one with a character inside that may end a line, or not.
 _LINE_COMMENT = r"--[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*+\r?\n"
 _BLOCK_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/"
 # A write may stand in parentheses, too: it is the first word that tells, which is all of a word.

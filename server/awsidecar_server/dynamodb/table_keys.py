@@ -31,10 +31,10 @@ _LONGEST_TABLE = 1024
 # The question serves all who wait, so it has a deadline of its own. Nobody waits longer for its turn and its answer.
 _PATIENCE_SECONDS = 10.0
 # Questions under way, of all callers, take this part of the connections to AWS, so that tables that hang leave enough to
-# all other calls; where there are few connections, so many questions. What is beyond is not asked: its caller is served
-# as one who may not know the key.
+# all other calls; where there are few connections, so many questions. Others wait for their turn, but not too many.
 _PART_OF_CONNECTIONS = 4
 _FEWEST_ASKED = 2
+_MOST_WAITING = 1024
 # Questions of one stream that began less than a second ago and have no answer: it may have elements of thousands of
 # tables. Older ones make room for others, so that those do not wait for a table that hangs. They end in time, which
 # leaves 80 of a stream under way at most.
@@ -84,7 +84,7 @@ class TableKeys:
     def __init__(self, operations: Operations, connections: int, clock: Callable[[], float] = _loop_time) -> None:
         """`connections` are those that may be open to DynamoDB at once, for all calls."""
         self._operations = operations
-        self._most_asked = max(_FEWEST_ASKED, connections // _PART_OF_CONNECTIONS)
+        self._turns = asyncio.Semaphore(max(_FEWEST_ASKED, connections // _PART_OF_CONNECTIONS))
         self._clock = clock
         self._flights: Flights[_Place, KeyNames | None] = Flights()
         # With the time until which it is good; the one that was asked for longest ago is the first.
@@ -131,13 +131,24 @@ class TableKeys:
         await self._flights.aclose()
 
     async def _asked(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
-        if check is not None:
-            await check()
-        if len(self._flights) >= self._most_asked and not self._flights.is_under_way(place):
+        if len(self._flights) >= _MOST_WAITING and not self._flights.is_under_way(place):
             return None
-        return await self._flights.join(place, partial(self._learn, place))
+        return await self._flights.join(place, partial(self._learn, place, check))
 
-    async def _learn(self, place: _Place) -> KeyNames | None:
+    async def _learn(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            return None
+        try:
+            if check is not None:
+                await check()
+            return await self._described(place)
+        finally:
+            self._turns.release()
+
+    async def _described(self, place: _Place) -> KeyNames | None:
         caller, region, table = place
         names: KeyNames | None = None
         try:

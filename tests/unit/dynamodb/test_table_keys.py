@@ -193,17 +193,45 @@ def test_questions_of_a_stream_that_are_under_way_are_bounded_and_who_gets_no_tu
 
 
 @pytest.mark.parametrize(("connections", "most"), [(1, 2), (11, 2), (12, 3), (100, 25)])
-async def test_questions_of_all_streams_leave_most_connections_to_other_calls(connections: int, most: int) -> None:
-    aws = Hanging(most)
-    keys = TableKeys(aws, connections)
-    asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in (*aws.hanging, *aws.hanging)]
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert await keys.of("T", SCOPE) is None
-    assert (aws.counts["DescribeTable"], aws.under_way) == (most, most)
-    assert repr(keys) == "<TableKeys of 0 tables>"  # nor is it remembered as one that AWS does not tell
-    await keys.aclose()
-    await asyncio.gather(*asking, return_exceptions=True)
+def test_questions_of_all_streams_leave_most_connections_to_other_calls(connections: int, most: int) -> None:
+    async def play() -> None:
+        aws = Hanging(most)
+        keys = TableKeys(aws, connections)
+        asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in aws.hanging]
+        await asyncio.sleep(3)
+        later = asyncio.ensure_future(keys.of("T", SCOPE))
+        await asyncio.sleep(5)
+        assert (aws.counts["DescribeTable"], aws.under_way, later.done()) == (most, most, False)
+        assert await later == ("pk",)
+        assert asyncio.get_running_loop().time() == 10
+        await asyncio.gather(*asking)
+
+    virtual_time.run(play())
+
+
+async def test_many_who_ask_at_once_are_all_told() -> None:
+    aws = Hanging(0)
+    keys = TableKeys(aws, 8)
+    scopes = [session(f"AKIA{number}") for number in range(100)]
+    assert await asyncio.gather(*(keys.of("T", scope) for scope in scopes)) == [("pk",)] * 100
+    assert aws.most_under_way == 2
+
+
+def test_turn_that_does_not_come_is_not_remembered_as_a_key_that_aws_does_not_tell() -> None:
+    async def play() -> None:
+        aws = Hanging(4)
+        keys = TableKeys(aws, 8)
+        asking = []
+        for name in aws.hanging:  # two at a time
+            asking.append(asyncio.ensure_future(keys.of(name, SCOPE)))
+            await asyncio.sleep(0.1)
+        assert await keys.of("T", SCOPE) is None
+        await asyncio.sleep(1)
+        assert repr(keys) == "<TableKeys of 2 tables>"
+        await asyncio.gather(*asking)
+        await keys.aclose()
+
+    virtual_time.run(play())
 
 
 def test_who_gives_up_soon_after_its_turn_has_come_makes_no_room_for_more() -> None:
