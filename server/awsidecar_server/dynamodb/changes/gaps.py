@@ -34,11 +34,16 @@ class Gaps:
         self._denied: set[str] = set()
         # Those that AWS has had since the watch began, and does not list. They may go: it wants what is kept.
         self._dispensable: set[str] = set()
-        # Those that were done without. They may come no more, nor those before them.
+        # Those that were done without. They may come no more, nor those before them, but for what was read.
         self._passed: set[str] = set()
+        self._cleared: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._since)
+
+    def note_begun(self, shard_id: str) -> None:
+        """A shard is read: nothing of it is passed over."""
+        self._cleared.add(shard_id)
 
     def look(self, lineage: Lineage, now: float) -> set[str]:
         """Looks for gaps after a list that was asked for at `now`: a slow client looks at its lists late.
@@ -55,7 +60,8 @@ class Gaps:
             raise HistoryLost(min(childless))
         self._denied &= oldest
         self._dispensable &= self._since.keys()
-        came = lineage.listed_of(self._passed | lineage.parents(self._passed))
+        self._cleared = lineage.listed_of(self._cleared)
+        came = lineage.listed_of(self._passed | lineage.parents(self._passed)) - self._cleared
         self._passed |= came
         return (oldest - self._denied).union(
             nsmallest(_MOST_OVERDUE, self._overdue), nsmallest(_MOST_OVERDUE, came)
@@ -78,6 +84,7 @@ class Gaps:
                 # A list may be an old one, which has what is gone.
                 if kept is Kept.WITH_RECORDS:
                     raise HistoryLost(shard_id)
+                self._cleared.add(shard_id)
                 continue
             if children and kept:
                 positions[shard_id] = OldestOfLine()

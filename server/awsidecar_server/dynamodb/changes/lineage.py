@@ -165,10 +165,9 @@ class Lineage:
             del self._frontier[shard_id]
         self.put(positions)
 
-    def is_closed(self, shard_id: str) -> bool:
-        """Whether the shard is listed, and nothing more is written to it."""
-        shard = self._listed.get(shard_id)
-        return shard is not None and not shard.is_open
+    def closed(self, shard_ids: Iterable[str]) -> set[str]:
+        """Those of the shards that are listed, and to which nothing more is written."""
+        return {one for one in shard_ids if one in self._listed and not self._listed[one].is_open}
 
     def listed_of(self, shard_ids: Iterable[str]) -> set[str]:
         """Those of the shards that are listed."""
@@ -189,8 +188,11 @@ class Lineage:
             self._frontier.update(positions)
             self._look()
 
-    def begin(self) -> dict[str, Position]:
-        """Begins the shards whose turn has come, and gives their positions."""
+    def begin(self, empty: Collection[str] = ()) -> dict[str, Position]:
+        """Begins the shards whose turn has come, and gives their positions.
+
+        Those behind the `empty` ones, of which nothing is kept, begin with the oldest record that is.
+        """
         if self._unlisted:
             # Their line is not known, so shards that were read long ago may look unread.
             return {}
@@ -207,7 +209,9 @@ class Lineage:
         known = [one for one in (self._ends if self._ended is None else self._ended) if one in self._settled]
         self._ended = []
         self.version += bool(begun or known)
-        positions = {name: shard.beginning for name, shard in begun.items()}
+        positions = {
+            name: Oldest() if shard.parent_id in empty else shard.beginning for name, shard in begun.items()
+        }
         self._frontier.update(positions)
         # A parent is an ancestor of the frontier now.
         for parent_id in {shard.parent_id for shard in begun.values() if shard.parent_id is not None}.union(known):

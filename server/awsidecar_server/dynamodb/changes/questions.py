@@ -1,9 +1,10 @@
-"""What AWS is asked about shards before a watch is in place: not for ever, nor for a session that has ended."""
+"""What AWS is asked about shards; before a watch is in place not for ever, nor for a session that has ended."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from awsidecar_server.dynamodb.changes.shard_reading import Kept
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
@@ -11,6 +12,13 @@ from awsidecar_server.errors import AwsUnreachable
 
 # One question that fails is given up after a minute. With many, AWS may answer some of each few, and take longer.
 _PATIENCE_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of shards that are not listed, what AWS has."""
+
+    kept: Mapping[str, Kept]
 
 
 async def answers_in_time(

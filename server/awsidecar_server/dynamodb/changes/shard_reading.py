@@ -50,6 +50,10 @@ _MOST_PLACES = 64
 _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException"}
 # How often in a row the oldest record may go between the call for its iterator and the one that uses it.
 _MOST_TRIMS = 3
+# How often AWS is asked again about a shard of which it says that it has it not.
+_MOST_DENIALS = 3
+# Of a shard, before it is taken for one that is open and has nothing.
+_MOST_EMPTY_PAGES = 5
 
 
 class Kept(IntEnum):
@@ -58,8 +62,9 @@ class Kept(IntEnum):
     NOTHING = 0
     # It is closed, and has no records, or none any more.
     EMPTY = 1
-    # Or it is open, and may come to have some.
-    WITH_RECORDS = 2
+    # It seems to be open, and has no records yet.
+    OPEN = 2
+    WITH_RECORDS = 3
 
 
 @dataclass(slots=True)
@@ -126,17 +131,30 @@ class ShardReading:
 
     async def kept(self) -> Kept:
         """What AWS has of the shard. Asks again after a failure that may pass: it says nothing."""
+        empty_pages = 0
         while True:
             try:
                 page = await self.page(Oldest())
             except HistoryLost:
                 return Kept.NOTHING
-            if not page.records and isinstance(page.following, End):
+            if page.records:
+                return Kept.WITH_RECORDS
+            if isinstance(page.following, End):
                 return Kept.EMPTY
             place = self._place(Oldest())
-            if page.following != Oldest() or place.failing_since is None:
-                return Kept.WITH_RECORDS
+            # Also a shard that is closed may have pages without records before its end, or before its records.
+            empty_pages += place.failing_since is None
+            if empty_pages == _MOST_EMPTY_PAGES:
+                return Kept.OPEN
             await asyncio.sleep(place.due - asyncio.get_running_loop().time())
+
+    async def is_gone(self) -> bool:
+        """Whether AWS says again and again that it has it not: it may be wrong for a moment."""
+        for _ in range(_MOST_DENIALS):
+            await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+            if await self.kept() is not Kept.NOTHING:
+                return False
+        return True
 
     async def aclose(self) -> None:
         await self._flights.aclose()
@@ -176,6 +194,7 @@ class ShardReading:
                 place.failing_since = place.failing_since or asyncio.get_running_loop().time()
                 self._put_off(place)
             elif code in _GONE:
+                self._places.pop(position, None)  # who asks again asks for another iterator
                 raise HistoryLost(self._shard_id) from failure
             else:
                 self._bear(place, failure)

@@ -14,8 +14,8 @@ from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
 from awsidecar_server.dynamodb.changes.pages import Page
 from awsidecar_server.dynamodb.changes.positions import After, End, Oldest, OldestOfLine, Position
-from awsidecar_server.dynamodb.changes.questions import answers_in_time
-from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, Kept, ShardReading
+from awsidecar_server.dynamodb.changes.questions import Answers, answers_in_time
+from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, ShardReading
 from awsidecar_server.dynamodb.changes.starts import LATEST, TRIM_HORIZON, Order, not_enabled
 from awsidecar_server.dynamodb.changes.stream_calls import Listing, few_at_once, is_passing
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
@@ -44,13 +44,6 @@ class _Read:
     page: Page
 
 
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """Of shards that are not listed, what AWS has."""
-
-    kept: Mapping[str, Kept]
-
-
 class Watch:
     """Merges the shards of a stream for one client. `verify` raises when its session has ended."""
 
@@ -63,7 +56,7 @@ class Watch:
         self._verify = verify
         self._lineage = Lineage()
         # What the tasks have found: at most `_MOST_PAGES` pages, one listing, and one set of answers.
-        self._found: asyncio.Queue[_Read | Listing | _Answers | BaseException] = asyncio.Queue()
+        self._found: asyncio.Queue[_Read | Listing | Answers | BaseException] = asyncio.Queue()
         self._listing_found = False
         # From the question on until the answers are dealt with.
         self._is_asking = False
@@ -82,7 +75,7 @@ class Watch:
         self._gaps = Gaps()
         # None, or until which list, shards that are found without their parent may be the oldest of their line.
         self._begins_until: float | None = None
-        # Those with which a line begins.
+        # Those with which a line begins, that were closed then and have brought nothing yet.
         self._beginnings: set[str] = set()
         # Since when the stream has an end, and no more is known to come.
         self._read_since: float | None = None
@@ -112,10 +105,10 @@ class Watch:
             self._begins_until = listing.asked_at + LISTING_PATIENCE_SECONDS
         self._held = set(self._lineage.unlisted)
         await self._probe()
-        self._beginnings.update(self._lineage.climb())
+        self._beginnings |= self._lineage.closed(self._lineage.climb())
         questions = self._gaps.look(self._lineage, listing.asked_at)
-        answers = answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
-        self._beginnings.update(self._gaps.settle(self._lineage, await answers))
+        answers = await answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
+        self._beginnings |= self._lineage.closed(self._gaps.settle(self._lineage, answers))
         for shard_id, position in self._lineage.frontier.items():
             if shard_id not in self._held and not isinstance(position, OldestOfLine):
                 self._follow(shard_id, position)
@@ -170,7 +163,7 @@ class Watch:
             self._listing_found = False
             self._learn(found)
             return None
-        if isinstance(found, _Answers):
+        if isinstance(found, Answers):
             self._is_asking = False
             self._begin_lines(self._gaps.settle(self._lineage, found.kept))
             return None
@@ -201,6 +194,8 @@ class Watch:
                 message.checkpoint = self._checkpoint()
             yield message
         self._lineage.advance(read.shard_id, read.page.following)
+        if records:
+            self._beginnings.discard(read.shard_id)
         if isinstance(read.page.following, End):
             self._turn_to_children()
 
@@ -216,7 +211,11 @@ class Watch:
         return Checkpoint(self._stream_arn, self._lineage.frontier).text()
 
     def _turn_to_children(self) -> None:
-        for shard_id, position in self._lineage.begin().items():
+        begun = self._lineage.begin(self._beginnings)
+        self._beginnings |= self._lineage.closed(
+            one for one in begun if self._lineage.parents([one]) & self._beginnings
+        )
+        for shard_id, position in begun.items():
             self._follow(shard_id, position)
         if self._lineage.seeks_children:
             self._seeking.set()
@@ -250,15 +249,16 @@ class Watch:
             self._read_since = None
 
     def _begin_lines(self, positions: Mapping[str, Position]) -> None:
-        self._beginnings.update(positions)
+        self._beginnings |= self._lineage.closed(positions)
         for shard_id, position in positions.items():
             self._follow(shard_id, position)
         self._turn_to_children()
 
     async def _ask(self, shard_ids: Collection[str]) -> None:
-        self._found.put_nowait(_Answers(await self._reading.kept(shard_ids)))
+        self._found.put_nowait(Answers(await self._reading.kept(shard_ids)))
 
     def _follow(self, shard_id: str, position: Position) -> None:
+        self._gaps.note_begun(shard_id)
         if not isinstance(position, End):
             self._turns.put(shard_id, position)
 
@@ -287,12 +287,7 @@ class Watch:
     async def _read_page(self, shard_id: str, position: Position) -> None:
         shard = self._shard(shard_id)
         try:
-            page = await shard.page(position)
-        except HistoryLost:
-            if not self._is_empty_beginning(shard_id, position):
-                self._room.release()
-                raise
-            page = Page((), End())
+            page = await self._page(shard, shard_id, position)
         except BaseException:
             self._room.release()
             raise
@@ -305,10 +300,14 @@ class Watch:
         else:
             self._turns.put(shard_id, page.following, shard.due(page.following))
 
-    def _is_empty_beginning(self, shard_id: str, position: Position) -> bool:
-        """Whether there is nothing of a shard that is gone: AWS goes on listing some, and a line begins with what it has."""
-        is_first = shard_id in self._beginnings and isinstance(position, Oldest)
-        return is_first and self._lineage.is_closed(shard_id)
+    async def _page(self, shard: ShardReading, shard_id: str, position: Position) -> Page:
+        try:
+            return await shard.page(position)
+        except HistoryLost:
+            if not isinstance(position, Oldest) or shard_id not in self._beginnings:
+                raise
+            # AWS goes on listing some that it keeps no longer. What it has, a line begins with.
+            return Page((), End() if await shard.is_gone() else Oldest())
 
     def _shard(self, shard_id: str) -> ShardReading:
         return self._shards.setdefault(shard_id, self._reading.shard(shard_id))

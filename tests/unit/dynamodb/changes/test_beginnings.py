@@ -1,0 +1,164 @@
+"""Lines whose first shards have nothing any more: what AWS keeps comes, and what is denied for a moment, too."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+from google.protobuf.message import Message
+from tests.unit.dynamodb.changes.fakes import FakeStreams, rejected
+from tests.unit.dynamodb.changes.scenes import on
+from tests.unit.dynamodb.changes.watching import Service
+
+from awsidecar.dynamodb.v1 import streams_pb2
+from awsidecar_server.errors import HistoryLost
+
+
+class Walked(FakeStreams):
+    """A shard without records has some pages before its end."""
+
+    pages = 3
+
+    def _get_records(self, request: streams_pb2.GetRecordsRequest) -> Message:
+        answer = super()._get_records(request)
+        assert isinstance(answer, streams_pb2.GetRecordsResponse)
+        if not (answer.records or answer.next_shard_iterator or not self.pages):
+            self.pages -= 1
+            answer.next_shard_iterator = request.shard_iterator
+        return answer
+
+
+class Trimming(FakeStreams):
+    """The oldest record goes between the calls that are to read it, a few times."""
+
+    def _get_records(self, request: streams_pb2.GetRecordsRequest) -> Message:
+        shard_id, index, _ = request.shard_iterator.split("|")
+        if self.shards[shard_id].trimmed < 4:
+            self.trim(shard_id, int(index) + 1)
+        return super()._get_records(request)
+
+
+def three_generations(streams: FakeStreams) -> None:
+    streams.add("p")
+    streams.write("p", "k", 1)
+    streams.close("p", "c")
+    streams.write("c", "k", 2)
+    streams.write("c", "k", 3)
+    streams.close("c", "d")
+    streams.write("d", "k", 4)
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+@pytest.mark.parametrize(("kept", "expected"), [(1, ["k/3", "k/4"]), (0, ["k/4"])])
+def test_what_is_kept_of_the_next_shards_comes_when_a_line_begins_with_nothing(
+    is_gone: bool, kept: int, expected: list[str]
+) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        three_generations(streams)
+        if is_gone:
+            streams.gone.add("p")
+        else:
+            streams.trim("p", 1)
+        if kept:
+            streams.trim("c", 1)
+        else:
+            streams.gone.add("c")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(len(expected)) == expected
+
+    on(streams, scene)
+
+
+def test_child_of_a_shard_that_has_brought_something_begins_with_its_first_record() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        three_generations(streams)
+        streams.trim("c", 1)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(1) == ["k/1"]
+            with pytest.raises(HistoryLost):
+                await watching.during(10)
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "times"),
+    [("GetShardIterator", "ResourceNotFoundException", 2), ("GetRecords", "TrimmedDataAccessException", 5)],
+)
+def test_beginning_that_aws_denies_for_a_moment_is_read(operation: str, code: str, times: int) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        three_generations(streams)
+        streams.fail(operation, partial(rejected, code), times=times)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(4) == ["k/1", "k/2", "k/3", "k/4"]
+
+    on(streams, scene)
+
+
+def test_beginning_whose_oldest_record_goes_before_it_is_read_begins_with_the_next() -> None:
+    streams = Trimming()
+
+    async def scene(service: Service) -> None:
+        streams.add("p")
+        for value in range(1, 7):
+            streams.write("p", "k", value)
+        streams.shards["p"].is_closed = True
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(2) == ["k/5", "k/6"]
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("seconds", [5, 50, 200])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_shard_that_was_read_is_not_lost_when_one_after_it_was_done_without(is_known: bool, seconds: float) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        streams.add("g")
+        streams.write("g", "k", 1)
+        streams.close("g", "p")
+        streams.close("p", "c")
+        streams.write("c", "k", 2)
+        streams.close("c", "d")
+        empty = streams.shards["p"]
+        if is_known:
+            empty.is_listed = False
+            asyncio.get_running_loop().call_later(seconds, setattr, empty, "is_listed", True)
+        else:
+            del streams.shards["p"]
+            asyncio.get_running_loop().call_later(seconds, streams.shards.setdefault, "p", empty)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            await watching.during(300)
+            assert sorted(watching.changes) == ["k/1", "k/2"]
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_shard_without_records_may_have_pages_before_its_end(is_known: bool) -> None:
+    streams = Walked()
+
+    async def scene(service: Service) -> None:
+        if is_known:
+            streams.add("p", is_listed=False).is_closed = True
+        streams.add("c", "p")
+        streams.write("c", "k", 1)
+        streams.close("c", "d")
+        if not is_known:
+            late = streams.add("p")
+            late.is_closed = True
+            del streams.shards["p"]
+            asyncio.get_running_loop().call_later(50, streams.shards.setdefault, "p", late)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            await watching.during(300)
+            assert watching.changes == ["k/1"]
+
+    on(streams, scene)
