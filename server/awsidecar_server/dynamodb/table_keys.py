@@ -31,10 +31,13 @@ _LONGEST_TABLE = 1024
 # The question serves all who wait, so it has a deadline of its own. Nobody waits longer for its turn and its answer.
 _PATIENCE_SECONDS = 10.0
 # Questions under way, of all callers, take this part of the connections to AWS, so that tables that hang leave enough to
-# all other calls; where there are few connections, so many questions. Others wait for their turn, but not too many.
+# all other calls; where there are few connections, so many questions. Others wait for their turn, but not too many, nor
+# for long: who gets none goes on without the key, and for some seconds so does at once whoever would have to wait.
 _PART_OF_CONNECTIONS = 4
 _FEWEST_ASKED = 2
 _MOST_WAITING = 1024
+_TURN_SECONDS = 2.0
+_CROWDED_SECONDS = 5.0
 # Questions of one stream that began less than a second ago and have no answer: it may have elements of thousands of
 # tables. Older ones make room for others, so that those do not wait for a table that hangs. They end in time, which
 # leaves 80 of a stream under way at most.
@@ -85,6 +88,8 @@ class TableKeys:
         """`connections` are those that may be open to DynamoDB at once, for all calls."""
         self._operations = operations
         self._turns = asyncio.Semaphore(max(_FEWEST_ASKED, connections // _PART_OF_CONNECTIONS))
+        # Until when nobody waits for a turn.
+        self._crowded_until = 0.0
         self._clock = clock
         self._flights: Flights[_Place, KeyNames | None] = Flights()
         # With the time until which it is good; the one that was asked for longest ago is the first.
@@ -131,15 +136,17 @@ class TableKeys:
         await self._flights.aclose()
 
     async def _asked(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
-        if len(self._flights) >= _MOST_WAITING and not self._flights.is_under_way(place):
+        is_crowded = self._turns.locked() and self._clock() < self._crowded_until
+        if (is_crowded or len(self._flights) >= _MOST_WAITING) and not self._flights.is_under_way(place):
             return None
         return await self._flights.join(place, partial(self._learn, place, check))
 
     async def _learn(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TURN_SECONDS):
                 await self._turns.acquire()
         except TimeoutError:
+            self._crowded_until = self._clock() + _CROWDED_SECONDS
             return None
         try:
             if check is not None:

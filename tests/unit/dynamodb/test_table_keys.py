@@ -195,15 +195,19 @@ def test_questions_of_a_stream_that_are_under_way_are_bounded_and_who_gets_no_tu
 @pytest.mark.parametrize(("connections", "most"), [(1, 2), (11, 2), (12, 3), (100, 25)])
 def test_questions_of_all_streams_leave_most_connections_to_other_calls(connections: int, most: int) -> None:
     async def play() -> None:
-        aws = Hanging(most)
+        aws, loop = Hanging(most), asyncio.get_running_loop()
         keys = TableKeys(aws, connections)
         asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in aws.hanging]
-        await asyncio.sleep(3)
-        later = asyncio.ensure_future(keys.of("T", SCOPE))
-        await asyncio.sleep(5)
-        assert (aws.counts["DescribeTable"], aws.under_way, later.done()) == (most, most, False)
-        assert await later == ("pk",)
-        assert asyncio.get_running_loop().time() == 10
+        await asyncio.sleep(1)
+        assert await keys.of("T", SCOPE) is None
+        assert (aws.counts["DescribeTable"], aws.under_way, loop.time()) == (most, most, 3)
+        # Nor does anybody else wait, for a while.
+        await asyncio.sleep(4)
+        assert await keys.of("T", SCOPE) is None
+        assert loop.time() == 7
+        await asyncio.sleep(1.5)
+        assert await keys.of("T", SCOPE) == ("pk",)
+        assert loop.time() == 10
         await asyncio.gather(*asking)
 
     virtual_time.run(play())
@@ -219,17 +223,14 @@ async def test_many_who_ask_at_once_are_all_told() -> None:
 
 def test_turn_that_does_not_come_is_not_remembered_as_a_key_that_aws_does_not_tell() -> None:
     async def play() -> None:
-        aws = Hanging(4)
+        aws = Hanging(2)
         keys = TableKeys(aws, 8)
-        asking = []
-        for name in aws.hanging:  # two at a time
-            asking.append(asyncio.ensure_future(keys.of(name, SCOPE)))
-            await asyncio.sleep(0.1)
+        asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in aws.hanging]
+        await asyncio.sleep(0)
         assert await keys.of("T", SCOPE) is None
-        await asyncio.sleep(1)
-        assert repr(keys) == "<TableKeys of 2 tables>"
+        assert repr(keys) == "<TableKeys of 0 tables>"
         await asyncio.gather(*asking)
-        await keys.aclose()
+        assert await keys.of("T", SCOPE) == ("pk",)
 
     virtual_time.run(play())
 
