@@ -165,6 +165,9 @@ class AioBatchWriter:
         if not (self._progress.is_due or self._progress.is_full):
             return
         async with self._turn:
+            # Who had the turn before may have ended the batch; or has sent all of this, and then all is well.
+            if self._progress.is_due or self._progress.is_full:
+                self._progress.check_open()
             if self._progress.is_due:
                 await self._send()
             while self._progress.is_full:

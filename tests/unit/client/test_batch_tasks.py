@@ -11,9 +11,11 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+import awsidecar
 from awsidecar import aio, errors
+from awsidecar.dynamodb.v1.failure_pb2 import Failure
 
-from .batch_streams import writes_done
+from .batch_streams import THROTTLED, writes_done
 from .fake_sidecar import FakeSidecar, Refused
 
 
@@ -37,12 +39,13 @@ async def test_tasks_may_share_a_batch(sidecar: FakeSidecar) -> None:
 class Slow:
     """Says that writes are done when a test wants it to."""
 
-    def __init__(self, sidecar: FakeSidecar) -> None:
+    def __init__(self, sidecar: FakeSidecar, failures: dict[int, Failure | None] | None = None) -> None:
         self.reached, self.released = threading.Event(), threading.Event()
+        self._outcomes = writes_done(failures)
         sidecar.exchanges["BatchWriteStream"] = self._serve
 
     def _serve(self, requests: Iterator[Any]) -> Iterator[Message | Refused]:
-        for response in writes_done()(requests):
+        for response in self._outcomes(requests):
             self.reached.set()
             self.released.wait(10)
             yield response
@@ -74,6 +77,57 @@ async def test_a_write_of_a_task_is_done_also_while_another_task_leaves_the_bloc
         async with asyncio.timeout(10):
             await leaving
         assert batch.done == 2
+
+
+def puts_of(batch: Any, count: int) -> asyncio.Future[list[Any]]:
+    """Writes at once, in a task each; they run until they have to wait as soon as the event loop comes to them."""
+    writing = (batch.put_item(Item={"id": number}) for number in range(count))
+    return asyncio.gather(*writing, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("before", "count"), [pytest.param(0, 100, id="due"), pytest.param(1950, 60, id="full")])
+async def test_writes_that_waited_for_their_turn_are_not_sent_when_the_listener_has_ended_the_batch(
+    sidecar: FakeSidecar, before: int, count: int
+) -> None:
+    slow = Slow(sidecar, {0: THROTTLED})
+
+    def enough(failed: awsidecar.FailedWrite) -> None:
+        raise LookupError("enough")
+
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20, on_failure=enough)
+        # So much that it is a request by itself, and the first response tells of nothing else.
+        await batch.put_item(Item={"id": 0, "much": b"x" * 1024 * 1024})
+        for number in range(before):
+            await batch.put_item(Item={"id": number})
+        flushing = asyncio.ensure_future(batch.flush())
+        await asyncio.to_thread(slow.reached.wait, 10)
+        writing = puts_of(batch, count)
+        await asyncio.sleep(0)
+        slow.released.set()
+        with pytest.raises(LookupError, match="enough"):
+            await flushing
+        assert isinstance((await writing)[-1], RuntimeError)
+        with pytest.raises(RuntimeError, match="the batch has ended"):
+            await batch.__aexit__(None, None, None)
+    assert sum(len(received.message.writes) for received in sidecar.received) <= 1 + before
+
+
+async def test_writes_that_waited_for_their_turn_are_done_when_the_task_that_left_the_block_has_sent_them(
+    sidecar: FakeSidecar,
+) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20)
+        await batch.put_item(Item={"id": 1})
+        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
+        await asyncio.to_thread(slow.reached.wait, 10)
+        writing = puts_of(batch, 100)
+        await asyncio.sleep(0)
+        slow.released.set()
+        await leaving
+        assert set(await writing) == {None}
+    assert batch.done == 101
 
 
 async def test_a_write_is_refused_when_another_task_has_begun_to_end_the_call(sidecar: FakeSidecar) -> None:
