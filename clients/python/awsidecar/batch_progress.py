@@ -197,10 +197,14 @@ class WriteProgress:
     def check_open(self) -> None:
         """Raises RuntimeError when the batch has ended."""
         if self.is_closed:
-            refusal = RuntimeError("the batch has ended: nothing is sent any more")
-            if self._is_telling:
-                self._refusal = refusal
-            raise refusal
+            raise self._refused()
+
+    def _refused(self) -> RuntimeError:
+        """What a write is refused with. It is not in a variable of a frame of its traceback: that would be a cycle."""
+        refusal = RuntimeError("the batch has ended: nothing is sent any more")
+        if self._is_telling:
+            self._refusal = refusal
+        return refusal
 
     def _named(self, table_name: str | None) -> str:
         self.check_open()

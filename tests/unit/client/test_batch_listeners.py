@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import traceback
+import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -22,6 +25,14 @@ from .batch_streams import AWAY, THROTTLED, puts, run, writes_done
 from .fake_sidecar import FakeSidecar, Refused, details_of
 
 DRAINING = Refused(grpc.StatusCode.UNAVAILABLE, "shutting down", details_of("DRAINING", "awsidecar"))
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Nothing that is part of a cycle is freed."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def test_failures_are_counted_and_the_first_are_kept(sidecar: FakeSidecar, way: str) -> None:
@@ -107,6 +118,67 @@ def test_the_listener_cannot_write_to_a_stream_that_has_ended(
         write(batch)
     assert heard == [one.index for one in caught.value.failures] == [0, 1, 2]
     assert (caught.value.failed, caught.value.done) == (3, 0)
+
+
+class Held:
+    """Is held by a frame, and tells by its end that of the frame."""
+
+
+@pytest.mark.parametrize("is_caught", [True, False])
+def test_writes_that_are_refused_to_the_listener_leave_nothing_for_the_garbage_collector(
+    no_collection: None, is_caught: bool
+) -> None:
+    held: list[weakref.ref[Held]] = []
+
+    def again(failed: awsidecar.FailedWrite) -> None:
+        local = Held()
+        held.append(weakref.ref(local))
+        with suppress(RuntimeError) if is_caught else nullcontext():
+            progress.put({"id": 1}, None)
+
+    progress = WriteProgress("users", again)
+    for number in range(3):
+        progress.put({"id": number}, None)
+    with suppress(errors.BatchFailed):
+        progress.check()
+    assert [one() for one in held] == [None, None, None]
+
+
+def test_a_write_that_is_refused_after_the_end_leaves_nothing_for_the_garbage_collector(
+    no_collection: None,
+) -> None:
+    progress = WriteProgress("users")
+    progress.is_closed = True
+    ways: list[list[str]] = []
+
+    def write_late() -> weakref.ref[Held]:
+        local = Held()
+        try:
+            progress.put({"id": 1}, None)
+        except RuntimeError as refused:
+            ways.append([frame.name for frame in traceback.extract_tb(refused.__traceback__)])
+        return weakref.ref(local)
+
+    assert write_late()() is None
+    assert ways == [["write_late", "put", "_named", "check_open"]]
+
+
+def test_another_error_that_the_listener_raises_after_a_refused_write_is_not_passed_over(
+    sidecar: FakeSidecar, client: awsidecar.Client
+) -> None:
+    sidecar.exchanges["BatchWriteStream"] = lambda requests: iter([AWAY])
+    heard: list[int] = []
+
+    def enough(failed: awsidecar.FailedWrite) -> None:
+        heard.append(failed.index)
+        with suppress(RuntimeError):
+            batch.put_item(Item={"id": 1})
+        raise RuntimeError("enough")
+
+    batch = client.dynamodb.batch_writer("users", timeout=5, on_failure=enough)
+    with pytest.raises(RuntimeError, match="enough"):
+        write(batch)
+    assert heard == [0]
 
 
 def test_the_end_of_another_batch_is_not_passed_over(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
