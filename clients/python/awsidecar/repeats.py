@@ -19,9 +19,11 @@ _LONGEST_PAUSE_SECONDS = 5.0
 TOKEN_SECONDS = 300.0
 # What the sidecar says when it goes; nothing is what gRPC says. AWS's own refusals have been tried again already.
 _GONE = frozenset({"", "DRAINING"})
-# With what AWS refuses a call only when none with its token was carried out: it would answer with that one's success.
-# Who may do it, whether it is too much, and whether the token belongs to another request, it asks first; so these
-# refusals say nothing of an earlier attempt.
+# With what AWS refuses a transaction only when none with its token was carried out: it would answer with that one's
+# success. Who may do it, whether it is too much, and whether the token belongs to another request, it asks first; so
+# these refusals say nothing of an earlier attempt. Nor does any refusal of another call that has a token: an import that
+# was carried out is refused when it is sent again, because its table exists.
+_TRANSACTIONS = frozenset({"TransactWriteItems", "ExecuteTransaction"})
 _NONE_WAS_DONE = frozenset({"TransactionCanceledException", "ValidationException"})
 
 
@@ -66,9 +68,9 @@ class Repeats:
     def pause_after_write(self, failure: SidecarError) -> float | None:
         """Returns the same for a write, whose failure is ambiguous when that of one of its attempts was.
 
-        It is not when AWS has then refused the write itself, under the same token.
+        It is not when AWS has then refused the write itself, a transaction, under the same token.
         """
-        if self._is_ambiguous and failure.aws_error_code not in _NONE_WAS_DONE:
+        if self._is_ambiguous and not _settles(failure):
             failure.leave_open()
         self._is_ambiguous = failure.ambiguous
         return self.pause_after(failure) if isinstance(failure, Unavailable) else None
@@ -76,3 +78,8 @@ class Repeats:
     def came_through(self) -> None:
         """Counts from the beginning again."""
         self._in_a_row = 0
+
+
+def _settles(failure: SidecarError) -> bool:
+    """Whether a refusal says that no earlier attempt was carried out either."""
+    return failure.operation in _TRANSACTIONS and failure.aws_error_code in _NONE_WAS_DONE

@@ -11,6 +11,7 @@ import awsidecar
 from awsidecar import aio, errors, shapes
 from awsidecar.dynamodb.v1 import transactions_pb2
 from awsidecar.exceptions import Unavailable
+from awsidecar.operations import snake_case
 from awsidecar.refusal import Refusal
 from awsidecar.repeats import Repeats
 
@@ -130,6 +131,32 @@ async def test_a_transaction_that_aws_itself_refused_at_last_is_open_only_if_aws
         with pytest.raises(awsidecar.SidecarError) as caught:
             await aio_client.dynamodb.transact_write_items(TransactItems=[PUT])
     assert (caught.value.aws_error_code, caught.value.ambiguous) == (last.message, is_ambiguous)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "is_ambiguous"),
+    [
+        ("ExecuteTransaction", "TransactionCanceledException", False),
+        ("ExecuteTransaction", "ValidationException", False),
+        ("ExportTableToPointInTime", "ValidationException", True),
+        ("ImportTable", "ValidationException", True),
+        ("ImportTable", "ResourceInUseException", True),
+        ("StartBulkPutItems", "ValidationException", True),
+    ],
+)
+async def test_of_all_that_has_a_token_only_a_transaction_is_settled_by_a_refusal(
+    sidecar: FakeSidecar, client: awsidecar.Client, operation: str, code: str, is_ambiguous: bool
+) -> None:
+    """An import that was carried out is refused, too: its table exists."""
+    sidecar.answer(operation, LOST, of_aws(code))
+    with pytest.raises(awsidecar.SidecarError) as caught:
+        getattr(client.dynamodb, snake_case(operation))()
+    assert (caught.value.aws_error_code, caught.value.ambiguous) == (code, is_ambiguous)
+    sidecar.answer(operation, LOST, of_aws(code))
+    async with aio.connect(sidecar.target) as aio_client:
+        with pytest.raises(awsidecar.SidecarError) as caught:
+            await getattr(aio_client.dynamodb, snake_case(operation))()
+    assert (caught.value.aws_error_code, caught.value.ambiguous) == (code, is_ambiguous)
 
 
 def test_what_the_sidecar_says_of_its_own_attempts_stands(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
