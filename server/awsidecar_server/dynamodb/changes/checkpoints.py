@@ -15,7 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from awsidecar_server.dynamodb.changes.lineage import MOST_SHARDS
-from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, OldestOfLine, Position, Since
+from awsidecar_server.dynamodb.changes.positions import (
+    After,
+    At,
+    End,
+    Oldest,
+    OldestIfAny,
+    OldestOfLine,
+    Position,
+    Since,
+)
 
 _VERSION = 1
 _CHECKSUM_BYTES = 4
@@ -26,7 +35,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 # has up to 1024 characters of an ARN, 65 of a shard's id and 40 digits of a sequence number; emulators have more digits.
 _FORM = re.compile(
     rb'\["[!#-\[\]-~]{1,1024}+",'
-    rb'\{(?:"[!#-\[\]-~]{1,65}+":"(?:[=>][0-9]{1,80}+|@[0-9]{1,15}+|[\^<$])"(?:,(?=")|(?=\})))*+\}\]'
+    rb'\{(?:"[!#-\[\]-~]{1,65}+":"(?:[=>][0-9]{1,80}+|@[0-9]{1,15}+|[\^?<$])"(?:,(?=")|(?=\})))*+\}\]'
 )
 # The end of the year 9999, the last that a timestamp has. In milliseconds since 1970.
 _LAST_MOMENT = 253_402_300_799_999
@@ -95,6 +104,8 @@ def _written(position: Position) -> str:
             return f">{number}"
         case Oldest():
             return "^"
+        case OldestIfAny():
+            return "?"
         case OldestOfLine():
             return "<"
         case Since(moment):
@@ -113,6 +124,8 @@ def _read(written: str) -> Position:
             return After(rest)
         case "^":
             return Oldest()
+        case "?":
+            return OldestIfAny()
         case "<":
             return OldestOfLine()
         case "$":

@@ -28,6 +28,11 @@ class Oldest:
 
 
 @dataclass(frozen=True, slots=True)
+class OldestIfAny:
+    """As `Oldest`, of a shard of which AWS may keep nothing any more. A place in checkpoints only."""
+
+
+@dataclass(frozen=True, slots=True)
 class OldestOfLine:
     """The oldest record is next that is kept of the shard or of any before it: AWS has not told yet which those are."""
 
@@ -45,4 +50,4 @@ class End:
     """The shard is closed and read to its end."""
 
 
-Position = At | After | Oldest | OldestOfLine | Since | End
+Position = At | After | Oldest | OldestIfAny | OldestOfLine | Since | End

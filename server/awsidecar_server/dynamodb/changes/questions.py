@@ -28,7 +28,7 @@ async def answers_in_time(
     interval_seconds: float,
 ) -> Mapping[str, Kept]:
     """What AWS has of these shards. `verify` raises when the session has ended; it is called in each interval."""
-    asking = asyncio.create_task(reading.kept(shard_ids))
+    asking = asyncio.create_task(reading.kept(shard_ids, most_pages=1))
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while not asking.done():

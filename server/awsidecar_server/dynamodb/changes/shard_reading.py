@@ -23,6 +23,7 @@ from awsidecar_server.dynamodb.changes.positions import (
     At,
     End,
     Oldest,
+    OldestIfAny,
     OldestOfLine,
     Position,
     Since,
@@ -50,10 +51,6 @@ _MOST_PLACES = 64
 _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException"}
 # How often in a row the oldest record may go between the call for its iterator and the one that uses it.
 _MOST_TRIMS = 3
-# How often AWS is asked again about a shard of which it says that it has it not.
-_MOST_DENIALS = 3
-# Of a shard, before it is taken for one that is open and has nothing.
-_MOST_EMPTY_PAGES = 5
 
 
 class Kept(IntEnum):
@@ -129,8 +126,8 @@ class ShardReading:
         """What follows the position; often nothing. Raises `HistoryLost` when it is gone."""
         return self._stored(position) or await self._flights.join(position, partial(self._read, position))
 
-    async def kept(self) -> Kept:
-        """What AWS has of the shard. Asks again after a failure that may pass: it says nothing."""
+    async def kept(self, most_pages: int) -> Kept:
+        """What AWS has of the shard, as so many pages tell. Asks again after a failure that may pass: it says nothing."""
         empty_pages = 0
         while True:
             try:
@@ -141,20 +138,20 @@ class ShardReading:
                 return Kept.WITH_RECORDS
             if isinstance(page.following, End):
                 return Kept.EMPTY
-            place = self._place(Oldest())
             # Also a shard that is closed may have pages without records before its end, or before its records.
-            empty_pages += place.failing_since is None
-            if empty_pages == _MOST_EMPTY_PAGES:
+            empty_pages += not self.is_failing(Oldest())
+            if empty_pages == most_pages:
                 return Kept.OPEN
-            await asyncio.sleep(place.due - asyncio.get_running_loop().time())
+            await asyncio.sleep(self._place(Oldest()).due - asyncio.get_running_loop().time())
 
-    async def is_gone(self) -> bool:
-        """Whether AWS says again and again that it has it not: it may be wrong for a moment."""
-        for _ in range(_MOST_DENIALS):
-            await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
-            if await self.kept() is not Kept.NOTHING:
-                return False
-        return True
+    def is_failing(self, position: Position) -> bool:
+        """Whether AWS could not be asked for what follows the position when it was tried last."""
+        place = self._places.get(position)
+        return place is not None and place.failing_since is not None
+
+    def put_off(self, position: Position) -> None:
+        """Has the position read again, but not at once."""
+        self._place(position).due = asyncio.get_running_loop().time() + _LONGEST_PAUSE_SECONDS
 
     async def aclose(self) -> None:
         await self._flights.aclose()
@@ -222,7 +219,7 @@ class ShardReading:
                 return await self._or_oldest("AT_TIMESTAMP", moment=moment - CLOCK_MARGIN_MS)
             case Oldest():
                 return await self._calls.iterator(self._shard_id, "TRIM_HORIZON")
-            case End() | OldestOfLine():
+            case End() | OldestIfAny() | OldestOfLine():
                 raise AssertionError("nothing is read after the end, nor before it is known where to begin")
 
     async def _or_oldest(self, kind: str, *, sequence_number: str | None = None, moment: int | None = None) -> str:

@@ -43,12 +43,12 @@ class StreamReading:
             self._shards[shard_id] = found
         return found
 
-    async def kept(self, shard_ids: Iterable[str]) -> dict[str, Kept]:
+    async def kept(self, shard_ids: Iterable[str], most_pages: int) -> dict[str, Kept]:
         """Of each shard, what AWS has: some it does not list yet, others are gone."""
         found: dict[str, Kept] = {}
 
         async def ask(shard_id: str) -> None:
-            found[shard_id] = await self.shard(shard_id).kept()
+            found[shard_id] = await self.shard(shard_id).kept(most_pages)
 
         await few_at_once(ask, shard_ids)
         return found

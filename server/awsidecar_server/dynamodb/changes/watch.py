@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from awsidecar.dynamodb.v1.watch_pb2 import WatchTableResponse
+from awsidecar_server.dynamodb.changes.beginnings import Beginnings
 from awsidecar_server.dynamodb.changes.checkpoints import Checkpoint
 from awsidecar_server.dynamodb.changes.gaps import PATIENCE_SECONDS as LISTING_PATIENCE_SECONDS
 from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
 from awsidecar_server.dynamodb.changes.pages import Page
-from awsidecar_server.dynamodb.changes.positions import After, End, Oldest, OldestOfLine, Position
+from awsidecar_server.dynamodb.changes.positions import After, End, OldestOfLine, Position
 from awsidecar_server.dynamodb.changes.questions import Answers, answers_in_time
 from awsidecar_server.dynamodb.changes.shard_reading import PATIENCE_SECONDS, ShardReading
 from awsidecar_server.dynamodb.changes.starts import LATEST, TRIM_HORIZON, Order, not_enabled
@@ -27,6 +28,8 @@ from awsidecar_server.operations import converted
 _MOST_PAGES = 4
 # Up to so many shards, a checkpoint goes with every message.
 _SMALL_FRONTIER = 64
+# Of a shard that does not come to be listed, before it is taken for one that is open and has nothing.
+_MOST_EMPTY_PAGES = 5
 # In a checkpoint, before it is packed.
 _BYTES_OF_A_SHARD = 64
 # How often the shards are listed: when children are sought, first and at last; and when nothing is sought. DescribeStream
@@ -75,8 +78,7 @@ class Watch:
         self._gaps = Gaps()
         # None, or until which list, shards that are found without their parent may be the oldest of their line.
         self._begins_until: float | None = None
-        # Those with which a line begins, that were closed then and have brought nothing yet.
-        self._beginnings: set[str] = set()
+        self._beginnings = Beginnings()
         # Since when the stream has an end, and no more is known to come.
         self._read_since: float | None = None
 
@@ -96,7 +98,7 @@ class Watch:
         listing = await self._reading.listing()
         start = self._order.start
         if isinstance(start, Checkpoint):
-            self._lineage = Lineage(start.positions)
+            self._lineage = Lineage(self._beginnings.resumed(start.positions))
         self._lineage.learn(listing.shards)
         if start == LATEST:
             await self._begin_at_newest(listing)
@@ -105,10 +107,10 @@ class Watch:
             self._begins_until = listing.asked_at + LISTING_PATIENCE_SECONDS
         self._held = set(self._lineage.unlisted)
         await self._probe()
-        self._beginnings |= self._lineage.closed(self._lineage.climb())
+        self._beginnings.add(self._lineage.closed(self._lineage.climb()))
         questions = self._gaps.look(self._lineage, listing.asked_at)
         answers = await answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
-        self._beginnings |= self._lineage.closed(self._gaps.settle(self._lineage, answers))
+        self._beginnings.add(self._lineage.closed(self._gaps.settle(self._lineage, answers)))
         for shard_id, position in self._lineage.frontier.items():
             if shard_id not in self._held and not isinstance(position, OldestOfLine):
                 self._follow(shard_id, position)
@@ -189,13 +191,12 @@ class Watch:
             is_last = start + most >= len(records)
             following = read.page.following if is_last else After(part[-1].dynamodb.sequence_number)
             self._lineage.advance(read.shard_id, following)
+            self._beginnings.note_records(read.shard_id)
             message = WatchTableResponse(records=part, shard_id=read.shard_id)
             if len(self._lineage.frontier) <= _SMALL_FRONTIER:
                 message.checkpoint = self._checkpoint()
             yield message
         self._lineage.advance(read.shard_id, read.page.following)
-        if records:
-            self._beginnings.discard(read.shard_id)
         if isinstance(read.page.following, End):
             self._turn_to_children()
 
@@ -208,13 +209,12 @@ class Watch:
         return WatchTableResponse(checkpoint=self._written)
 
     def _checkpoint(self) -> str:
-        return Checkpoint(self._stream_arn, self._lineage.frontier).text()
+        return Checkpoint(self._stream_arn, self._beginnings.resumable(self._lineage.frontier)).text()
 
     def _turn_to_children(self) -> None:
-        begun = self._lineage.begin(self._beginnings)
-        self._beginnings |= self._lineage.closed(
-            one for one in begun if self._lineage.parents([one]) & self._beginnings
-        )
+        empty = self._beginnings.shards
+        begun = self._lineage.begin(empty)
+        self._beginnings.add(self._lineage.closed(one for one in begun if self._lineage.parents([one]) & empty))
         for shard_id, position in begun.items():
             self._follow(shard_id, position)
         if self._lineage.seeks_children:
@@ -249,13 +249,13 @@ class Watch:
             self._read_since = None
 
     def _begin_lines(self, positions: Mapping[str, Position]) -> None:
-        self._beginnings |= self._lineage.closed(positions)
+        self._beginnings.add(self._lineage.closed(positions))
         for shard_id, position in positions.items():
             self._follow(shard_id, position)
         self._turn_to_children()
 
     async def _ask(self, shard_ids: Collection[str]) -> None:
-        self._found.put_nowait(Answers(await self._reading.kept(shard_ids)))
+        self._found.put_nowait(Answers(await self._reading.kept(shard_ids, _MOST_EMPTY_PAGES)))
 
     def _follow(self, shard_id: str, position: Position) -> None:
         self._gaps.note_begun(shard_id)
@@ -302,12 +302,15 @@ class Watch:
 
     async def _page(self, shard: ShardReading, shard_id: str, position: Position) -> Page:
         try:
-            return await shard.page(position)
+            page = await shard.page(position)
         except HistoryLost:
-            if not isinstance(position, Oldest) or shard_id not in self._beginnings:
+            if not self._beginnings.may_be_empty(shard_id, position):
                 raise
-            # AWS goes on listing some that it keeps no longer. What it has, a line begins with.
-            return Page((), End() if await shard.is_gone() else Oldest())
+            shard.put_off(position)
+            return Page((), End() if self._beginnings.is_gone(shard_id) else position)
+        if not shard.is_failing(position):
+            self._beginnings.note_answer(shard_id)
+        return page
 
     def _shard(self, shard_id: str) -> ShardReading:
         return self._shards.setdefault(shard_id, self._reading.shard(shard_id))

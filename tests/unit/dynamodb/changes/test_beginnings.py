@@ -29,6 +29,20 @@ class Walked(FakeStreams):
         return answer
 
 
+class Flickering(FakeStreams):
+    """Has something of a shard only after many calls; every second one denies that there is such a shard."""
+
+    answers = 12
+
+    def _get_records(self, request: streams_pb2.GetRecordsRequest) -> Message:
+        if not self.answers:
+            return super()._get_records(request)
+        self.answers -= 1
+        if self.answers % 2 == 0:
+            raise rejected("ResourceNotFoundException")
+        return streams_pb2.GetRecordsResponse(next_shard_iterator=request.shard_iterator)
+
+
 class Trimming(FakeStreams):
     """The oldest record goes between the calls that are to read it, a few times."""
 
@@ -102,6 +116,110 @@ def test_beginning_that_aws_denies_for_a_moment_is_read(operation: str, code: st
     on(streams, scene)
 
 
+def test_beginning_that_aws_denies_for_some_seconds_is_read() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        three_generations(streams)
+        streams.gone.add("p")
+        asyncio.get_running_loop().call_later(2.5, streams.gone.discard, "p")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(4) == ["k/1", "k/2", "k/3", "k/4"]
+
+    on(streams, scene)
+
+
+def test_beginning_that_goes_before_the_client_has_what_was_read_of_it_is_lost_history() -> None:
+    streams = FakeStreams(page=1)
+
+    async def scene(service: Service) -> None:
+        streams.add("p")
+        streams.write("p", "k", 1)
+        streams.write("p", "k", 2)
+        streams.close("p", "c")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            await asyncio.sleep(0.1)
+            streams.gone.add("p")
+            streams.expire_iterators()
+            await asyncio.sleep(10)
+            assert await watching.until(1) == ["k/1"]
+            with pytest.raises(HistoryLost):
+                await watching.during(10)
+
+    on(streams, scene)
+
+
+def test_beginning_that_aws_denies_now_and_then_is_read() -> None:
+    streams = Flickering()
+
+    async def scene(service: Service) -> None:
+        three_generations(streams)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(4) == ["k/1", "k/2", "k/3", "k/4"]
+
+    on(streams, scene)
+
+
+def test_denied_beginnings_keep_nothing_from_being_read_and_their_checkpoint_is_good() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        for name in "abcdefgh":
+            streams.add(name).is_closed = True
+            streams.gone.add(name)
+        streams.add("z")
+        streams.write("z", "k", 1)
+        began = asyncio.get_running_loop().time()
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(1) == ["k/1"]
+            assert asyncio.get_running_loop().time() - began < 1
+            checkpoint = watching.messages[-1].checkpoint
+        streams.write("z", "k", 2)
+        async with service.watch(checkpoint=checkpoint) as resumed:
+            assert await resumed.until(1) == ["k/2"]
+            await resumed.during(60)
+            assert resumed.changes == ["k/2"]
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 2])
+def test_watch_that_goes_on_from_a_beginning_brings_all_that_aws_keeps_of_it(seconds: float) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        three_generations(streams)
+        streams.fail("GetRecords", partial(rejected, "ResourceNotFoundException"), times=2)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            await watching.during(seconds)
+            first = watching.messages[0].checkpoint
+        async with service.watch(checkpoint=first) as resumed:
+            assert await resumed.until(4) == ["k/1", "k/2", "k/3", "k/4"]
+
+    on(streams, scene)
+
+
+def test_watch_goes_on_when_one_of_two_children_of_a_beginning_has_brought_something() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        streams.add("p")
+        streams.close("p", "c", "d")
+        streams.write("c", "k", 1)
+        streams.trim("c", 1)
+        streams.close("c", "e")
+        streams.gone.update({"p", "c"})
+        streams.write("d", "l", 1)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(1) == ["l/1"]
+            checkpoint = watching.messages[-1].checkpoint
+        streams.write("e", "k", 2)
+        async with service.watch(checkpoint=checkpoint) as resumed:
+            assert await resumed.until(1) == ["k/2"]
+
+    on(streams, scene)
+
+
 def test_beginning_whose_oldest_record_goes_before_it_is_read_begins_with_the_next() -> None:
     streams = Trimming()
 
@@ -160,5 +278,38 @@ def test_shard_without_records_may_have_pages_before_its_end(is_known: bool) -> 
         async with service.watch(position="TRIM_HORIZON") as watching:
             await watching.during(300)
             assert watching.changes == ["k/1"]
+
+    on(streams, scene)
+
+
+def test_first_message_waits_for_one_page_of_a_parent_that_is_not_listed() -> None:
+    streams = Walked()
+
+    async def scene(service: Service) -> None:
+        streams.add("p", is_listed=False).is_closed = True
+        streams.add("c", "p").is_closed = True
+        began = asyncio.get_running_loop().time()
+        async with service.watch(position="TRIM_HORIZON"):
+            assert asyncio.get_running_loop().time() - began < 0.2
+
+    on(streams, scene)
+
+
+def test_shard_that_comes_when_it_was_done_without_and_does_not_end_is_lost_history() -> None:
+    streams = Walked()
+    streams.pages = 8
+
+    async def scene(service: Service) -> None:
+        streams.add("c", "p")
+        streams.write("c", "k", 1)
+        streams.close("c", "d")
+        late = FakeStreams().add("p")
+        late.is_closed = True
+        asyncio.get_running_loop().call_later(50, streams.shards.setdefault, "p", late)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            assert await watching.until(1) == ["k/1"]
+            with pytest.raises(HistoryLost) as lost:
+                await watching.during(300)
+        assert lost.value.metadata == {"shard_id": "p"}
 
     on(streams, scene)

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsidecar_server.dynamodb.changes.checkpoints import BadCheckpoint, Checkpoint
-from awsidecar_server.dynamodb.changes.positions import After, At, End, Oldest, OldestOfLine, Position, Since
+from awsidecar_server.dynamodb.changes.positions import (
+    After,
+    At,
+    End,
+    Oldest,
+    OldestIfAny,
+    OldestOfLine,
+    Position,
+    Since,
+)
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-03-01T12:00:00.000"
 NUMBERS = st.text("0123456789", min_size=21, max_size=40)
@@ -18,6 +27,7 @@ POSITIONS: st.SearchStrategy[Position] = st.one_of(
     st.builds(After, NUMBERS),
     st.builds(Since, st.integers(0, 10**13)),
     st.just(Oldest()),
+    st.just(OldestIfAny()),
     st.just(OldestOfLine()),
     st.just(End()),
 )
@@ -70,6 +80,8 @@ def test_any_other_text_is_no_checkpoint(text: str) -> None:
         b'["arn",{"s":"@-1"}]',
         b'["arn",{"s":"^^"}]',
         b'["arn",{"s":"<1"}]',
+        b'["arn",{"s":"?1"}]',
+        b'["arn",{"s":"?<"}]',
         b'["arn",{"s":5}]',
         b'["arn",{"s":{}}]',
         b'["arn",{"s":["=","1"]}]',
