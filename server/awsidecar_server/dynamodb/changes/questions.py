@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from awsidecar_server.dynamodb.changes.shard_reading import Kept
@@ -16,19 +16,19 @@ _PATIENCE_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Of shards that are not listed, what AWS has."""
+    """What AWS has of shards that are not listed, or late."""
 
     kept: Mapping[str, Kept]
 
 
 async def answers_in_time(
     reading: StreamReading,
-    shard_ids: Collection[str],
+    questions: Mapping[str, int],
     verify: Callable[[], Awaitable[object]],
     interval_seconds: float,
 ) -> Mapping[str, Kept]:
-    """What AWS has of these shards. `verify` raises when the session has ended; it is called in each interval."""
-    asking = asyncio.create_task(reading.kept(shard_ids, most_pages=1))
+    """What AWS has of these shards, as so many pages tell. `verify` raises when the session has ended; it is called in each interval."""
+    asking = asyncio.create_task(reading.kept(questions))
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while not asking.done():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -43,14 +43,14 @@ class StreamReading:
             self._shards[shard_id] = found
         return found
 
-    async def kept(self, shard_ids: Iterable[str], most_pages: int) -> dict[str, Kept]:
-        """Of each shard, what AWS has: some it does not list yet, others are gone."""
+    async def kept(self, questions: Mapping[str, int]) -> dict[str, Kept]:
+        """What AWS has of each shard, as so many pages tell: some it does not list yet, others are gone."""
         found: dict[str, Kept] = {}
 
         async def ask(shard_id: str) -> None:
-            found[shard_id] = await self.shard(shard_id).kept(most_pages)
+            found[shard_id] = await self.shard(shard_id).kept(questions[shard_id])
 
-        await few_at_once(ask, shard_ids)
+        await few_at_once(ask, questions)
         return found
 
     async def aclose(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,6 @@ from awsidecar_server.operations import converted
 _MOST_PAGES = 4
 # Up to so many shards, a checkpoint goes with every message.
 _SMALL_FRONTIER = 64
-# Of a shard that does not come to be listed, before it is taken for one that is open and has nothing.
-_MOST_EMPTY_PAGES = 5
 # In a checkpoint, before it is packed.
 _BYTES_OF_A_SHARD = 64
 # How often the shards are listed: when children are sought, first and at last; and when nothing is sought. DescribeStream
@@ -108,6 +106,7 @@ class Watch:
         self._held = set(self._lineage.unlisted)
         await self._probe()
         self._beginnings.add(self._lineage.closed(self._lineage.climb()))
+        self._is_asking = True
         questions = self._gaps.look(self._lineage, listing.asked_at)
         answers = await answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
         self._beginnings.add(self._lineage.closed(self._gaps.settle(self._lineage, answers)))
@@ -115,6 +114,7 @@ class Watch:
             if shard_id not in self._held and not isinstance(position, OldestOfLine):
                 self._follow(shard_id, position)
         self._learn(listing)
+        self._is_asking = False
         self._start(self._read())
         self._start(self._list())
 
@@ -254,8 +254,8 @@ class Watch:
             self._follow(shard_id, position)
         self._turn_to_children()
 
-    async def _ask(self, shard_ids: Collection[str]) -> None:
-        self._found.put_nowait(Answers(await self._reading.kept(shard_ids, _MOST_EMPTY_PAGES)))
+    async def _ask(self, questions: Mapping[str, int]) -> None:
+        self._found.put_nowait(Answers(await self._reading.kept(questions)))
 
     def _follow(self, shard_id: str, position: Position) -> None:
         self._gaps.note_begun(shard_id)

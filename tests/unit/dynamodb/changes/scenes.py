@@ -11,6 +11,8 @@ from tests.unit.dynamodb.changes.fakes import FakeStreams
 from tests.unit.dynamodb.changes.watching import Service
 
 HOUR = 3600.0
+# Of a line from its oldest shard on: the names, and after how many seconds each is listed.
+Line = dict[str, float]
 
 
 def on(streams: FakeStreams, scene: Callable[[Service], Awaitable[None]], store_bytes: int = 1 << 20) -> None:
@@ -29,3 +31,15 @@ async def write_every_second(streams: FakeStreams, *shard_ids: str) -> None:
         for shard_id in shard_ids:
             streams.write(shard_id, shard_id, value)
         await asyncio.sleep(1)
+
+
+def line(streams: FakeStreams, shards: Line, parent: str | None = "trimmed", *, is_open: bool = True) -> list[str]:
+    """Adds a line of shards with a change each; gives the changes."""
+    for value, (name, seconds) in enumerate(shards.items(), 1):
+        shard = streams.add(name, parent, is_listed=not seconds)
+        streams.write(name, next(iter(shards)), value)
+        shard.is_closed = is_open is False or name != list(shards)[-1]
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, setattr, shard, "is_listed", True)
+        parent = name
+    return [f"{next(iter(shards))}/{value}" for value in range(1, len(shards) + 1)]

@@ -18,14 +18,17 @@ from awsidecar_server.errors import HistoryLost
 class Walked(FakeStreams):
     """A shard without records has some pages before its end."""
 
-    pages = 3
+    def __init__(self, pages: int = 3) -> None:
+        super().__init__()
+        self._pages = pages
 
     def _get_records(self, request: streams_pb2.GetRecordsRequest) -> Message:
+        iterator, _, page = request.shard_iterator.partition("#")
+        request.shard_iterator = iterator
         answer = super()._get_records(request)
         assert isinstance(answer, streams_pb2.GetRecordsResponse)
-        if not (answer.records or answer.next_shard_iterator or not self.pages):
-            self.pages -= 1
-            answer.next_shard_iterator = request.shard_iterator
+        if not (answer.records or answer.next_shard_iterator) and int(page or 0) < self._pages:
+            answer.next_shard_iterator = f"{iterator}#{int(page or 0) + 1}"
         return answer
 
 
@@ -261,8 +264,9 @@ def test_shard_that_was_read_is_not_lost_when_one_after_it_was_done_without(is_k
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_shard_without_records_may_have_pages_before_its_end(is_known: bool) -> None:
-    streams = Walked()
+@pytest.mark.parametrize("pages", [3, 8, 25])
+def test_shard_without_records_may_have_pages_before_its_end(is_known: bool, pages: int) -> None:
+    streams = Walked(pages)
 
     async def scene(service: Service) -> None:
         if is_known:
@@ -296,8 +300,7 @@ def test_first_message_waits_for_one_page_of_a_parent_that_is_not_listed() -> No
 
 
 def test_shard_that_comes_when_it_was_done_without_and_does_not_end_is_lost_history() -> None:
-    streams = Walked()
-    streams.pages = 8
+    streams = Walked(40)
 
     async def scene(service: Service) -> None:
         streams.add("c", "p")

@@ -8,31 +8,16 @@ from functools import partial
 import pytest
 from google.protobuf.message import Message
 from tests.unit.dynamodb.changes.fakes import STREAM, FakeStreams, rejected
-from tests.unit.dynamodb.changes.scenes import on
+from tests.unit.dynamodb.changes.scenes import Line, line, on
 from tests.unit.dynamodb.changes.watching import Service, forged
 
 from awsidecar.dynamodb.v1 import streams_pb2
 from awsidecar_server.dynamodb.changes.gaps import Gaps
-from awsidecar_server.dynamodb.changes.lineage import Lineage
-from awsidecar_server.dynamodb.changes.positions import OldestOfLine
+from awsidecar_server.dynamodb.changes.lineage import Lineage, ListedShard
+from awsidecar_server.dynamodb.changes.positions import After, OldestOfLine
 from awsidecar_server.dynamodb.changes.shard_reading import Kept
 from awsidecar_server.errors import AwsUnreachable, HistoryLost, Unauthenticated
 from awsidecar_server.identity.refusals import session_not_found
-
-# Of a line from its oldest shard on: the names, and after how many seconds each is listed.
-Line = dict[str, float]
-
-
-def line(streams: FakeStreams, shards: Line, parent: str | None = "trimmed", *, is_open: bool = True) -> list[str]:
-    """Adds a line of shards with a change each; gives the changes."""
-    for value, (name, seconds) in enumerate(shards.items(), 1):
-        shard = streams.add(name, parent, is_listed=not seconds)
-        streams.write(name, next(iter(shards)), value)
-        shard.is_closed = is_open is False or name != list(shards)[-1]
-        if seconds:
-            asyncio.get_running_loop().call_later(seconds, setattr, shard, "is_listed", True)
-        parent = name
-    return [f"{next(iter(shards))}/{value}" for value in range(1, len(shards) + 1)]
 
 
 @pytest.mark.parametrize("parent", [None, "trimmed"])
@@ -141,21 +126,6 @@ def test_shard_that_comes_when_what_follows_it_was_read_is_lost_history_unless_i
                 streams.gone.add("x")
                 await watching.during(400)
             assert watching.changes == changes[2:]
-
-    on(streams, scene)
-
-
-def test_parent_that_aws_did_not_know_for_a_moment_is_lost_history_when_it_is_listed() -> None:
-    streams = FakeStreams()
-
-    async def scene(service: Service) -> None:
-        line(streams, {"x": 0, "y": 0, "z": 0})
-        late = streams.shards.pop("x")
-        asyncio.get_running_loop().call_later(1, streams.shards.setdefault, "x", late)
-        async with service.watch(position="TRIM_HORIZON") as watching:
-            with pytest.raises(HistoryLost) as lost:
-                await watching.during(100)
-        assert lost.value.metadata == {"shard_id": "x"}
 
     on(streams, scene)
 
@@ -357,18 +327,12 @@ def test_two_lines_of_one_ancestor_that_is_listed_late_begin_with_it_once(stream
     on(streams, scene)
 
 
-def test_aws_is_asked_about_each_parent_once_and_about_few_at_a_time() -> None:
-    streams = FakeStreams()
-    for number in range(300):
-        streams.add(f"child-{number}", f"trimmed-{number}").is_closed = True
-
-    async def scene(service: Service) -> None:
-        async with service.watch(position="TRIM_HORIZON") as watching:
-            assert (streams.calls["GetShardIterator"], streams.most_at_once) == (300, 8)
-            await watching.during(60)
-            assert streams.calls["GetShardIterator"] == 600
-
-    on(streams, scene)
+def test_more_pages_are_read_of_a_shard_that_must_have_an_end() -> None:
+    lineage = Lineage({"son": OldestOfLine(), "open": After("1")})
+    lineage.learn([ListedShard("son", "root")])
+    gaps = Gaps()
+    assert gaps.look(lineage, 0) == {"root": 1}
+    assert gaps.look(lineage, 31) == {"root": 30, "open": 5}
 
 
 def test_aws_is_not_asked_anew_while_it_gives_no_answer() -> None:
@@ -391,8 +355,8 @@ def test_aws_is_not_asked_anew_while_it_gives_no_answer() -> None:
 def test_of_shards_that_do_not_come_the_one_that_is_gone_is_told_of() -> None:
     lineage = Lineage({"a": OldestOfLine(), "b": OldestOfLine(), "c": OldestOfLine()})
     gaps = Gaps()
-    assert (gaps.look(lineage, 0), gaps.look(lineage, 30)) == (set(), set())
-    assert gaps.look(lineage, 31) == {"a", "b", "c"}
+    assert (gaps.look(lineage, 0), gaps.look(lineage, 30)) == ({}, {})
+    assert gaps.look(lineage, 31).keys() == {"a", "b", "c"}
     with pytest.raises(HistoryLost) as lost:
         gaps.settle(lineage, {"a": Kept.WITH_RECORDS, "b": Kept.NOTHING, "c": Kept.WITH_RECORDS})
     assert lost.value.metadata == {"shard_id": "b"}
