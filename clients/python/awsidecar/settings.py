@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from awsidecar.transport import MAX_DETAILS_BYTES
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
-# How long leaving a session may take when the block ends in an error or is cancelled.
+# How long closing a session may take when its block has ended in an error, or nobody waits for it any more; and how long
+# `aio.Client.close` waits for sessions that are being closed.
 CLOSING_SECONDS = 5.0
 
 _MOST_CONFLICT_ATTEMPTS = 100

@@ -12,7 +12,10 @@ the first would have had. What that means, operation by operation:
   nothing with an index of a list is: `REMOVE a[0]` removes another element each time, and `SET a[9] = :v` appends to
   a shorter list each time.
 - `BatchWriteItem` is puts and deletes that have neither conditions nor old values.
-- Transactions, exports and imports are repeatable by their token: AWS answers a repetition as it answered the first.
+- Transactions, exports, imports and bulk puts are repeatable by their token: AWS answers a repetition as it answered the
+  first, and does nothing more. That of an import it answers so while the import runs, and refuses it afterwards as
+  `ResourceInUseException`: its table exists, which AWS looks at before it looks at the token. (Measured against AWS:
+  test/alternator/test_import.py of https://github.com/scylladb/scylladb.)
 - PartiQL statements that write are not: an INSERT finds its own item, and an UPDATE may compute. One that reads is told
   by its first word, behind white space, comments and opening parentheses.
 - Of the settings, those are repeatable that AWS lets be set to what they are: tags, resource policies (unless a

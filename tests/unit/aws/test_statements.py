@@ -79,23 +79,9 @@ def test_statement_is_a_read_only_when_select_is_its_first_word_in_every_dialect
 
 
 COMMENT_TEXT = st.text(st.sampled_from("ab '\"-(;"), max_size=8)
+OPENINGS = [" ", "\t", "\n", "\r\n", "(", "((", "/**/", "/***/", "/* * / */", "--\n", "-- /* \r\n", "/* -- */"]
 BEFORE = st.lists(
-    st.sampled_from(
-        [
-            " ",
-            "\t",
-            "\n",
-            "\r\n",
-            "(",
-            "((",
-            "/**/",
-            "/***/",
-            "/* * / */",
-            "--\n",
-            "-- /* \r\n",
-            "/* -- */",
-        ]
-    )
+    st.sampled_from(OPENINGS)
     | COMMENT_TEXT.map(lambda text: f"/*{text}*/")
     | COMMENT_TEXT.map(lambda text: f"--{text}\n"),
     max_size=6,

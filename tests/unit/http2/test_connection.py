@@ -181,9 +181,8 @@ async def test_rest_of_as_many_requests_as_may_be_open_is_dropped() -> None:
         peer.connection.data_received(open_request(number))
     for request in list(peer.requests):
         request.stream.respond(OK, b"", TRAILERS)
-    for number in range(
-        6001, 12_001, 2
-    ):  # of whom has heard of the answers, and not sent the rest of the first yet
+    # From a caller who has heard of the answers, and has not sent the rest of the first requests yet.
+    for number in range(6001, 12_001, 2):
         peer.connection.data_received(open_request(number))
         peer.requests[-1].stream.respond(OK, b"", TRAILERS)
     await peer.received()

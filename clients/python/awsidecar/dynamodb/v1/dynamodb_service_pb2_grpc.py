@@ -1017,9 +1017,10 @@ class DynamoDbServiceServicer:
 
     def ImportTable(self, request, context):
         """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
-        StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
-        hours.
-        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+        StartBulkPutItems. Returns at once; DescribeImport tells when it is done. With the same client_token, returns the
+        import while it runs.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, be it by the same import,
+        ImportConflictException (ALREADY_EXISTS) when the token came with another table name before, or
         LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
         """

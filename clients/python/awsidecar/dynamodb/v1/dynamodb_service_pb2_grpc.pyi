@@ -445,9 +445,10 @@ class DynamoDbServiceStub:
     """
     ImportTable: _grpc.UnaryUnaryMultiCallable[_imports_pb2.ImportTableRequest, _imports_pb2.ImportTableResponse]
     """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
-    StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
-    hours.
-    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+    StartBulkPutItems. Returns at once; DescribeImport tells when it is done. With the same client_token, returns the
+    import while it runs.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, be it by the same import,
+    ImportConflictException (ALREADY_EXISTS) when the token came with another table name before, or
     LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
     """
@@ -1036,9 +1037,10 @@ class DynamoDbServiceAsyncStub(DynamoDbServiceStub):
     """
     ImportTable: _aio.UnaryUnaryMultiCallable[_imports_pb2.ImportTableRequest, _imports_pb2.ImportTableResponse]  # type: ignore[assignment]
     """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
-    StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
-    hours.
-    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+    StartBulkPutItems. Returns at once; DescribeImport tells when it is done. With the same client_token, returns the
+    import while it runs.
+    Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, be it by the same import,
+    ImportConflictException (ALREADY_EXISTS) when the token came with another table name before, or
     LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
     """
@@ -1906,9 +1908,10 @@ class DynamoDbServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_imports_pb2.ImportTableResponse, _abc.Awaitable[_imports_pb2.ImportTableResponse]]:
         """Creates a new table and fills it with data from Amazon S3. An existing table cannot be filled: see
-        StartBulkPutItems. Returns at once; DescribeImport tells when it is done. Idempotent with client_token, for 8
-        hours.
-        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, ImportConflictException, or
+        StartBulkPutItems. Returns at once; DescribeImport tells when it is done. With the same client_token, returns the
+        import while it runs.
+        Fails with ResourceInUseException (FAILED_PRECONDITION) when the table exists, be it by the same import,
+        ImportConflictException (ALREADY_EXISTS) when the token came with another table name before, or
         LimitExceededException (RESOURCE_EXHAUSTED) when too many imports run at once.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ImportTable.html
         """

@@ -35,7 +35,10 @@ class ImportTableRequest(_message.Message):
     client_token: _builtins.str
     """Idempotency token, any text without `$`, honoured for 8 hours after the first call is completed.
     Create it once and send it with every retry: without it, a call sent again may start a second import.
-    The same token with other parameters is INVALID_ARGUMENT (IdempotentParameterMismatchException).
+    While the import runs, AWS answers the same token with that import, whatever else the request says; with another
+    table name, it refuses it as ImportConflictException (not as IdempotentParameterMismatchException, which AWS's page
+    names). Once the import has ended, its table exists, and the same request is refused as ResourceInUseException.
+    Measured: test/alternator/test_import.py of https://github.com/scylladb/scylladb.
     """
     input_format: _builtins.str
     """Format of the objects: one of `DYNAMODB_JSON`, `ION`, `CSV`; AWS may add values. Required."""
