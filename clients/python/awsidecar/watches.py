@@ -45,8 +45,8 @@ class Progress:
         """Where to go on; None before the watch is in place."""
         return self.request.checkpoint or None
 
-    def came(self) -> None:
-        """Notes a message: whatever fails next, fails for the first time."""
+    def forget_failures(self) -> None:
+        """Notes a message, or a new beginning: whatever fails next, fails for the first time."""
         self._failing_since, self._pause = None, _FIRST_PAUSE_SECONDS
 
     def note(self, response: Any) -> None:
@@ -106,10 +106,12 @@ class Watch:
 
     def _responses(self) -> Generator[Any, None, None]:
         progress = self._progress
+        # Those of a beginning or an iteration that has ended may be long ago.
+        progress.forget_failures()
         while True:
             try:
                 for response in self._calls.stream(progress.method, progress.request, _CALL_SECONDS):
-                    progress.came()
+                    progress.forget_failures()
                     yield response
                 return
             except SidecarError as error:
@@ -158,12 +160,14 @@ class AioWatch:
 
     async def _responses(self) -> AsyncGenerator[Any, None]:
         progress = self._progress
+        # Those of a beginning or an iteration that has ended may be long ago.
+        progress.forget_failures()
         while True:
             try:
                 stream = self._calls.stream(progress.method, progress.request, _CALL_SECONDS)
                 async with aclosing(stream) as responses:
                     async for response in responses:
-                        progress.came()
+                        progress.forget_failures()
                         yield response
                 return
             except SidecarError as error:

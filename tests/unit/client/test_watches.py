@@ -57,6 +57,13 @@ class Watching:
             asyncio.run(self._read_aio(count, arguments))
         return values_of(self.records)
 
+    def begin_twice(self, later: Callable[[], None], **arguments: Any) -> None:
+        """Fails to begin because the sidecar is away, and begins once more an hour later."""
+        if self.style == "threads":
+            self._begin_twice(later, arguments)
+        else:
+            asyncio.run(self._begin_twice_aio(later, arguments))
+
     def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.seconds += seconds
@@ -78,6 +85,30 @@ class Watching:
                     self.checkpoints.append(watch.checkpoint)
             finally:
                 self.checkpoint = watch.checkpoint
+
+    def _begin_twice(self, later: Callable[[], None], arguments: Any) -> None:
+        with awsidecar.connect(self.target) as client:
+            watch = client.dynamodb.watch_table("users", **arguments)
+            watch._pause = self._pause
+            self._timed(watch)
+            with pytest.raises(errors.Unavailable):
+                watch.begin()
+            self.seconds += 3600
+            later()
+            watch.begin()
+            self.checkpoint = watch.checkpoint
+
+    async def _begin_twice_aio(self, later: Callable[[], None], arguments: Any) -> None:
+        async with aio.connect(self.target) as client:
+            watch = client.dynamodb.watch_table("users", **arguments)
+            watch._pause = self._aio_pause
+            self._timed(watch)
+            with pytest.raises(errors.Unavailable):
+                await watch.begin()
+            self.seconds += 3600
+            later()
+            await watch.begin()
+            self.checkpoint = watch.checkpoint
 
     async def _read_aio(self, count: int, arguments: Any) -> None:
         async with aio.connect(self.target) as client:
@@ -191,6 +222,13 @@ def test_watch_whose_beginning_failed_begins_again(sidecar: FakeSidecar, client:
             watch.begin()
             assert watch.checkpoint == "c0"
         assert values_of([next(iter(watch))]) == [1]
+
+
+def test_watch_that_begins_again_is_as_patient_as_at_first(sidecar: FakeSidecar, watching: Watching) -> None:
+    sidecar.answer("WatchTable", [AWAY])
+    watching.begin_twice(later=lambda: sidecar.answer("WatchTable", [AWAY], [changes("c0"), LOST]), patience=60)
+    assert watching.checkpoint == "c0"
+    assert watching.pauses[-1] == 0.1
 
 
 async def test_watch_whose_beginning_was_cancelled_begins_again(sidecar: FakeSidecar) -> None:
