@@ -13,8 +13,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from awsidecar.exceptions import SidecarError
-from awsidecar.exchanges import raise_if_cancelled
-from awsidecar.failures import beginning, cut_off, failure_of
+from awsidecar.failures import beginning, failure_of, waiting
 from awsidecar.operations import Method, Operation
 from awsidecar.repeats import TOKEN_SECONDS, Repeats
 from awsidecar.settings import Settings, checked_timeout
@@ -123,13 +122,8 @@ class AioCalls:
         limit = _limit(timeout, self.settings)
         with beginning(method.name):
             call = callable_(request, timeout=limit, metadata=self.settings.metadata)
-        try:
+        with waiting(method.name):
             response = await call
-        except grpc.RpcError as error:
-            raise failure_of(error, method.name) from error
-        except asyncio.CancelledError:
-            raise_if_cancelled()
-            raise cut_off(method.name) from None
         return response, facts_of(await call.trailing_metadata())
 
     async def stream(self, method: Method, request: Message, timeout: float | None) -> AsyncGenerator[Any, None]:
@@ -143,13 +137,9 @@ class AioCalls:
         with beginning(method.name):
             call = callable_(request, timeout=limit, metadata=self.settings.metadata)
         try:
-            async for response in call:
-                yield response
-        except grpc.RpcError as error:
-            raise failure_of(error, method.name) from error
-        except asyncio.CancelledError:
-            raise_if_cancelled()
-            raise cut_off(method.name) from None
+            with waiting(method.name):
+                async for response in call:
+                    yield response
         finally:
             call.cancel()
 

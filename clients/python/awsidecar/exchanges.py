@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from awsidecar.exceptions import SidecarError
-from awsidecar.failures import beginning, cut_off, failure_of
+from awsidecar.failures import beginning, cut_off, failure_of, raise_if_cancelled, waiting
 from awsidecar.operations import Method
 from awsidecar.settings import checked_timeout
 
@@ -152,25 +152,20 @@ class AioExchange:
         if self._receiving is None:
             self._receiving = asyncio.ensure_future(self._read())
             self._receiving.add_done_callback(seen)
-        try:
+        with waiting(self._method.name):
             response = await asyncio.shield(self._receiving)
-        except asyncio.CancelledError:
-            raise_if_cancelled()
-            raise cut_off(self._method.name) from None
         self._receiving = None
         return response
 
     async def _read(self) -> Any:
-        try:
-            response = await anext(self._responses, None)
-        except grpc.RpcError as error:
-            end = await self._said(error)
-            if end.code() is grpc.StatusCode.OK:
-                return None
-            raise failure_of(end, self._method.name) from error
-        except asyncio.CancelledError:
-            raise_if_cancelled()
-            raise cut_off(self._method.name) from None
+        with waiting(self._method.name):
+            try:
+                response = await anext(self._responses, None)
+            except grpc.RpcError as error:
+                end = await self._said(error)
+                if end.code() is grpc.StatusCode.OK:
+                    return None
+                raise failure_of(end, self._method.name) from error
         if response is None and self._call.cancelled():
             raise cut_off(self._method.name)
         return response
@@ -199,13 +194,6 @@ class AioExchange:
         self._stop_writes(self._call)
         if self._receiving is not None:
             self._receiving.cancel()
-
-
-def raise_if_cancelled() -> None:
-    """To be called where a cancellation has come: it may be of the call, and not of the task that waits for it."""
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise asyncio.CancelledError
 
 
 def seen(received: asyncio.Future[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,6 +87,25 @@ def beginning(operation: str) -> Iterator[None]:
         if "closed" not in str(error):
             raise
         raise exception_of(closed) from error
+
+
+@contextmanager
+def waiting(operation: str) -> Iterator[None]:
+    """Around what waits for a call of gRPC for asyncio, whose errors it makes this client's."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise failure_of(error, operation) from error
+    except asyncio.CancelledError:
+        raise_if_cancelled()
+        raise cut_off(operation) from None
+
+
+def raise_if_cancelled() -> None:
+    """To be called where a cancellation has come: it may be of the call, and not of the task that waits for it."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise asyncio.CancelledError
 
 
 def exception_of(refusal: Refusal) -> SidecarError:
