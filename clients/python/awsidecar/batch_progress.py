@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ class WriteProgress:
         self.count = 0
         self._open: dict[int, _Open] = {}
         self._open_bytes = 0
+        # The first of them that failed, by their index.
         self._kept: list[FailedWrite] = []
         self._kept_bytes = 0
         # What `on_failure` is still to be told of: what failed in one response, or with the stream.
@@ -85,6 +87,9 @@ class WriteProgress:
         self.is_over = False
         # Whether the batch has ended, so that nothing more is sent.
         self.is_closed = False
+        # Whether the stream has, and with which error.
+        self._has_stream_ended = False
+        self._broken: SidecarError | None = None
 
     @property
     def is_full(self) -> bool:
@@ -103,7 +108,10 @@ class WriteProgress:
         return next(iter(self._open), count) < count
 
     def put(self, item: Mapping[str, Value], table_name: str | None) -> None:
-        """Adds a put to the request; raises TypeError or ValueError naming what is wrong with it."""
+        """Adds a put to the request; raises TypeError or ValueError naming what is wrong with it.
+
+        When the stream has ended, it fails at once, with `BatchFailed`.
+        """
         message = PutRequest()
         _fill(PutRequest, message, "Item", item)
         write = self._request.writes.add(table_name=self._named(table_name), put=message)
@@ -143,6 +151,8 @@ class WriteProgress:
         """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
         # What a stream has not told of when the sidecar ends it was not done, unless the error says otherwise.
         is_open = broken is not None and broken.ambiguous
+        self._has_stream_ended, self._broken = True, broken or self._broken
+        self._request, self._request_bytes = BatchWriteStreamRequest(), 0
         # Nothing is added by whoever is told: it would fail, be told of, and so on.
         was_closed, self.is_closed = self.is_closed, True
         while self._open:
@@ -152,16 +162,16 @@ class WriteProgress:
         self._tell()
         self.is_closed = was_closed
         if self._failed:
-            kept = tuple(sorted(self._kept, key=lambda one: one.index))
+            kept, ambiguous = tuple(self._kept), self._is_ambiguous
             first = next((one.error for one in kept if one.error is not None), None)
-            raise BatchFailed(first, kept, self.done, failed=self._failed, ambiguous=self._is_ambiguous) from broken
+            raise BatchFailed(first, kept, self.done, failed=self._failed, ambiguous=ambiguous) from self._broken
 
     def _fail(self, index: int, write: _Open, error: SidecarError | None, *, ambiguous: bool) -> None:
         failed = FailedWrite(index, write.table_name, write.item, write.key, error, ambiguous)
         self._failed += 1
         self._is_ambiguous = self._is_ambiguous or ambiguous
         if len(self._kept) < _MOST_KEPT and self._kept_bytes + write.size <= _MOST_KEPT_BYTES:
-            self._kept.append(failed)
+            insort(self._kept, failed, key=lambda one: one.index)
             self._kept_bytes += write.size
         if self._on_failure is not None:
             self._untold.append(failed)
@@ -214,10 +224,15 @@ class WriteProgress:
         return found
 
     def _note(self, write: _Open) -> None:
-        self._open[self.count] = write
-        self.count += 1
-        self._open_bytes += write.size
-        self._request_bytes += write.size
+        index, self.count = self.count, self.count + 1
+        if not self._has_stream_ended:
+            self._open[index] = write
+            self._open_bytes += write.size
+            self._request_bytes += write.size
+            return
+        # It is never sent: whatever became of those before, it was not done.
+        self._fail(index, write, self._broken, ambiguous=False)
+        self.check()
 
 
 class ReadProgress:

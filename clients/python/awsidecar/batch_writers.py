@@ -15,6 +15,10 @@ from awsidecar.values import Value
 if TYPE_CHECKING:
     from awsidecar.calls import AioCalls, Calls
 
+# How often a batch that is left waits for all that is there before it takes nothing more: or a task that goes on writing
+# would keep the one that leaves it.
+_MOST_ROUNDS = 5
+
 # Is told of a write that failed. What it raises ends the batch: nothing more is sent, and what it was not told of is open.
 # But for the refusal of a write to this batch, whose stream has ended: that is passed over.
 OnFailure: TypeAlias = Callable[[FailedWrite], object]
@@ -116,7 +120,10 @@ class BatchWriter:
 
 
 class AioBatchWriter:
-    """A `BatchWriter` for asyncio, to be used in an `async with` statement; tasks may share it."""
+    """A `BatchWriter` for asyncio, to be used in an `async with` statement; tasks may share it.
+
+    Leaving the block waits also for what other tasks add meanwhile. One that goes on adding is refused after a while.
+    """
 
     def __init__(
         self, calls: AioCalls, table_name: str | None, timeout: float, on_failure: OnFailure | None = None
@@ -143,23 +150,35 @@ class AioBatchWriter:
 
     async def flush(self) -> None:
         """Sends what is there, and returns when each of these writes has its outcome; failures are raised at the end."""
+        self._progress.check_open()
+        count = self._progress.count
         async with self._turn:
-            self._progress.check_open()
-            count = self._progress.count
-            await self._send()
+            # Who had the turn before may have ended the batch; or has waited for all of these, and then all is well.
+            if self._progress.has_open_of(count):
+                self._progress.check_open()
+                await self._send()
             while self._progress.has_open_of(count):
                 await self._take()
 
     async def _finish(self) -> None:
-        """Waits for all writes, those that other tasks add meanwhile included, and ends the call."""
+        """Waits for all writes, for a while those that other tasks add meanwhile included, and ends the call."""
         async with self._turn:
             self._progress.check_open()
-            while self._progress.has_open_of(self._progress.count):
-                await self._send()
-                await self._take()
+            for _ in range(_MOST_ROUNDS):
+                await self._wait_for_all()
+                # A task that `on_failure` has just begun comes to its write.
+                await asyncio.sleep(0)
             # What is written from now on would be sent by nobody, or nobody would take its outcome.
             self._progress.is_closed = True
+            await self._wait_for_all()
             await self._exchange.end()
+
+    async def _wait_for_all(self) -> None:
+        """Returns when each write that is there now has its outcome."""
+        count = self._progress.count
+        while self._progress.has_open_of(count):
+            await self._send()
+            await self._take()
 
     async def _send_if_due(self) -> None:
         if not (self._progress.is_due or self._progress.is_full):

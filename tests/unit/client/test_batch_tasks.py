@@ -152,6 +152,100 @@ async def test_a_write_is_refused_when_another_task_has_begun_to_end_the_call(si
         assert batch.done == 1
 
 
+class Adding:
+    """Tells of writes as done, each time after a task has added one more; so there is always one that is open."""
+
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self.added, self.refusals = 0, list[BaseException]()
+        self.batch: Any = None
+        self._loop = asyncio.get_running_loop()
+        sidecar.exchanges["BatchWriteStream"] = self._serve
+
+    async def add(self) -> None:
+        await self.batch.put_item(Item={"id": self.added})
+        self.added += 1
+
+    def _serve(self, requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        for response in writes_done()(requests):
+            if not self.refusals:
+                adding = asyncio.run_coroutine_threadsafe(self.add(), self._loop)
+                self.refusals.extend(filter(None, [adding.exception(10)]))
+            yield response
+
+
+async def test_a_task_that_goes_on_writing_does_not_keep_another_in_the_block(sidecar: FakeSidecar) -> None:
+    adding = Adding(sidecar)
+    async with aio.connect(sidecar.target) as client:
+        async with asyncio.timeout(10), client.dynamodb.batch_writer("users", timeout=60) as batch:
+            adding.batch = batch
+            await adding.add()
+        assert 2 < adding.added < 10
+        assert batch.done == adding.added
+        assert [str(one) for one in adding.refusals] == ["the batch has ended: nothing is sent any more"]
+
+
+async def test_what_the_listener_has_a_task_write_again_is_done_before_the_block_is_left(
+    sidecar: FakeSidecar,
+) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done({0: THROTTLED, 1: THROTTLED})
+    again: list[asyncio.Future[None]] = []
+
+    def write_again(failed: awsidecar.FailedWrite) -> None:
+        assert failed.item is not None
+        again.append(asyncio.ensure_future(batch.put_item(Item=failed.item)))
+
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20, on_failure=write_again)
+        await batch.put_item(Item={"id": 1})
+        with pytest.raises(errors.BatchFailed, match="2 of 3 writes were not done"):
+            await batch.__aexit__(None, None, None)
+        assert await asyncio.gather(*again) == [None, None]
+
+
+async def test_a_flush_that_waited_for_its_turn_returns_when_the_task_that_left_the_block_has_done_its_writes(
+    sidecar: FakeSidecar,
+) -> None:
+    slow = Slow(sidecar)
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20)
+        await batch.put_item(Item={"id": 1})
+        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await batch.put_item(Item={"id": 2})
+        flushing = asyncio.ensure_future(batch.flush())
+        await asyncio.sleep(0)
+        slow.released.set()
+        await leaving
+        await flushing
+        assert batch.done == 2
+        with pytest.raises(RuntimeError, match="the batch has ended"):
+            await batch.flush()
+
+
+async def test_a_flush_that_waited_for_its_turn_fails_when_the_batch_has_ended_with_its_writes_open(
+    sidecar: FakeSidecar,
+) -> None:
+    slow = Slow(sidecar, {0: THROTTLED})
+
+    def enough(failed: awsidecar.FailedWrite) -> None:
+        raise LookupError("enough")
+
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=20, on_failure=enough)
+        await batch.put_item(Item={"id": 0})
+        first = asyncio.ensure_future(batch.flush())
+        await asyncio.to_thread(slow.reached.wait, 10)
+        await batch.put_item(Item={"id": 1})
+        second = asyncio.ensure_future(batch.flush())
+        await asyncio.sleep(0)
+        slow.released.set()
+        with pytest.raises(LookupError, match="enough"):
+            await first
+        with pytest.raises(RuntimeError, match="the batch has ended"):
+            await second
+    assert sum(len(received.message.writes) for received in sidecar.received) == 1
+
+
 async def test_a_cancelled_flush_harms_no_write(sidecar: FakeSidecar) -> None:
     slow = Slow(sidecar)
     async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:

@@ -148,32 +148,51 @@ def test_a_stream_that_breaks_leaves_open_what_was_not_told(
     assert {one.ambiguous for one in failed} == {ambiguous}
 
 
-async def test_a_batch_goes_on_to_fail_when_its_stream_has_ended(sidecar: FakeSidecar) -> None:
+@pytest.mark.parametrize("way", ["threads", "asyncio"])
+async def test_each_write_to_a_stream_that_has_ended_fails_at_once(sidecar: FakeSidecar, way: str) -> None:
     """Also where the application has passed over the first failure."""
     sidecar.exchanges["BatchWriteStream"] = lambda requests: iter([AWAY])
-    failures: list[errors.BatchFailed] = []
+    ends: list[errors.BatchFailed | None] = []
 
     def with_threads() -> None:
         with awsidecar.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=5) as batch:
             for number in range(6_010):
                 try:
                     batch.put_item(Item={"id": number})
+                    ends.append(None)
                 except errors.BatchFailed as failed:
-                    failures.append(failed)
+                    ends.append(failed)
 
     async def with_asyncio() -> None:
         async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=5) as batch:
             for number in range(6_010):
                 try:
                     await batch.put_item(Item={"id": number})
+                    ends.append(None)
                 except errors.BatchFailed as failed:
-                    failures.append(failed)
+                    ends.append(failed)
 
+    with pytest.raises(errors.BatchFailed, match="6010 of 6010") as caught:
+        await (asyncio.to_thread(with_threads) if way == "threads" else with_asyncio())
+    first = next(number for number, failed in enumerate(ends) if failed is not None)
+    assert first < 2000
+    assert [failed and failed.failed for failed in ends[first:]] == list(range(first + 1, 6_011))
+    # What came later was not sent to anybody.
+    assert {one.index for one in caught.value.failures if not one.ambiguous} == set(range(first + 1, 4_000))
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert isinstance(caught.value.__cause__, errors.Unavailable)
+
+
+def test_nothing_is_sent_to_a_stream_that_has_ended() -> None:
+    """Requests that nobody reads would pile up."""
+    progress = WriteProgress("users")
+    progress.put({"id": 1}, None)
     with pytest.raises(errors.BatchFailed):
-        await asyncio.to_thread(with_threads)
+        progress.check()
+    assert progress.request() is None
     with pytest.raises(errors.BatchFailed):
-        await with_asyncio()
-    assert len(failures) == 6
+        progress.delete({"id": 2}, None)
+    assert progress.request() is None
 
 
 @pytest.mark.parametrize("attempt", range(20))
@@ -218,7 +237,7 @@ def test_failures_of_large_items_are_kept_up_to_some_bytes(sidecar: FakeSidecar,
 
 
 def test_writes_that_were_told_of_as_lost_take_no_room() -> None:
-    """An application that goes on hears of the end of the stream when there is enough to tell of once more."""
+    """Or a task that waits for its turn would wait for outcomes, too, of which there are no more."""
     progress = WriteProgress("users")
     while not progress.is_full:
         progress.put({"id": 1, "text": "x" * 390_000}, None)
