@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from awsidecar.dynamodb.v1.tables_pb2 import DescribeTableRequest, DescribeTableResponse
+from awsidecar_server.dynamodb.question_turns import NoTurn, QuestionTurns
 from awsidecar_server.errors import AwsRejected, SidecarError
 from awsidecar_server.identity.credentials import Caller
 from awsidecar_server.identity.flights import Flights
@@ -19,6 +20,8 @@ from awsidecar_server.operations import Operations, Scope
 _log = structlog.get_logger()
 
 KeyNames = tuple[str, ...]
+# Raises when the session of the call is not good any more: asked before each call to AWS, so that none is made for it then.
+Check = Callable[[], Awaitable[object]]
 
 # A table keeps its key as long as it lives; another one of the same name may have another, and deleting a table and
 # making another takes AWS some seconds.
@@ -32,12 +35,11 @@ _LONGEST_TABLE = 1024
 _PATIENCE_SECONDS = 10.0
 # Questions under way, of all callers, take this part of the connections to AWS, so that tables that hang leave enough to
 # all other calls; where there are few connections, so many questions. Others wait for their turn, but not too many, nor
-# for long: who gets none goes on without the key, and for some seconds so does at once whoever would have to wait.
+# for long: who gets none goes on without the key.
 _PART_OF_CONNECTIONS = 4
 _FEWEST_ASKED = 2
 _MOST_WAITING = 1024
-_TURN_SECONDS = 2.0
-_CROWDED_SECONDS = 5.0
+_MOST_WAITING_OF_ONE = 512
 # Questions of one stream that began less than a second ago and have no answer: it may have elements of thousands of
 # tables. Older ones make room for others, so that those do not wait for a table that hangs. They end in time, which
 # leaves 80 of a stream under way at most.
@@ -87,11 +89,11 @@ class TableKeys:
     def __init__(self, operations: Operations, connections: int, clock: Callable[[], float] = _loop_time) -> None:
         """`connections` are those that may be open to DynamoDB at once, for all calls."""
         self._operations = operations
-        self._turns = asyncio.Semaphore(max(_FEWEST_ASKED, connections // _PART_OF_CONNECTIONS))
-        # Until when nobody waits for a turn.
-        self._crowded_until = 0.0
+        self._turns = QuestionTurns(max(_FEWEST_ASKED, connections // _PART_OF_CONNECTIONS), clock)
         self._clock = clock
         self._flights: Flights[_Place, KeyNames | None] = Flights()
+        # By caller, how many of them.
+        self._asking: Counter[Caller] = Counter()
         # With the time until which it is good; the one that was asked for longest ago is the first.
         self._known: OrderedDict[_Place, tuple[KeyNames | None, float]] = OrderedDict()
 
@@ -103,11 +105,14 @@ class TableKeys:
         table: str,
         scope: Scope,
         room: Room | None = None,
-        check: Callable[[], Awaitable[object]] | None = None,
+        check: Check | None = None,
+        *,
+        is_urgent: bool = True,
     ) -> KeyNames | None:
         """The names; None when AWS does not tell them to this caller, or not now. `table` is a name or an ARN.
 
-        AWS is asked for those that are not known when there is `room`, and unless `check` raises.
+        AWS is asked for those that are not known when there is `room`, and unless `check` raises. Where it is not
+        urgent, a turn is waited for also while others give up at once.
         """
         if len(table) > _LONGEST_TABLE:  # AWS has none, and it is not kept
             return None
@@ -116,7 +121,7 @@ class TableKeys:
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS), (room or Room()).place():
                     if not self._is_known(place):  # by now
-                        return await self._asked(place, check)
+                        return await self._asked(place, check, is_urgent)
             except TimeoutError:
                 return None
         self._known.move_to_end(place)
@@ -135,31 +140,48 @@ class TableKeys:
     async def aclose(self) -> None:
         await self._flights.aclose()
 
-    async def _asked(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
-        is_crowded = self._turns.locked() and self._clock() < self._crowded_until
-        if (is_crowded or len(self._flights) >= _MOST_WAITING) and not self._flights.is_under_way(place):
-            return None
-        return await self._flights.join(place, partial(self._learn, place, check))
-
-    async def _learn(self, place: _Place, check: Callable[[], Awaitable[object]] | None) -> KeyNames | None:
-        try:
-            async with asyncio.timeout(_TURN_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
-            self._crowded_until = self._clock() + _CROWDED_SECONDS
-            return None
-        try:
+    async def _asked(self, place: _Place, check: Check | None, is_urgent: bool) -> KeyNames | None:
+        caller, *_ = place
+        while True:
+            joins = self._flights.is_under_way(place)
+            if not joins and self._is_refused(caller, is_urgent):
+                return None
+            self._asking[caller] += not joins
+            try:
+                return await self._flights.join(place, partial(self._learn, place, check))
+            except Exception:
+                if not joins:
+                    raise
+            # The session of whoever asked has ended, which says nothing of this one.
             if check is not None:
                 await check()
-            return await self._described(place)
-        finally:
-            self._turns.release()
 
-    async def _described(self, place: _Place) -> KeyNames | None:
+    def _is_refused(self, caller: Caller, is_urgent: bool) -> bool:
+        if len(self._flights) >= _MOST_WAITING or self._asking[caller] >= _MOST_WAITING_OF_ONE:
+            return True
+        return is_urgent and self._turns.is_crowded(caller)
+
+    async def _learn(self, place: _Place, check: Check | None) -> KeyNames | None:
+        caller, *_ = place
+        try:
+            async with self._turns.turn(caller):
+                until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+                if check is not None:
+                    async with asyncio.timeout_at(until):
+                        await check()
+                return await self._described(place, until)
+        except NoTurn:
+            return None
+        finally:
+            self._asking[caller] -= 1
+            if not self._asking[caller]:
+                del self._asking[caller]
+
+    async def _described(self, place: _Place, until: float) -> KeyNames | None:
         caller, region, table = place
         names: KeyNames | None = None
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout_at(until):
                 described = await self._operations.call(
                     "DescribeTable",
                     DescribeTableRequest(table_name=table),

@@ -59,7 +59,7 @@ async def test_the_report_arrives_before_the_deadline_of_the_caller(sidecar: Sid
 @pytest.mark.parametrize("setting", ["AWSIDECAR_AWS_POOL_SIZE", "AWSIDECAR_AWS_MAX_CONNECTIONS"])
 async def test_tables_whose_keys_hang_leave_connections_to_others(start: Start, aws: StubAws, setting: str) -> None:
     aws.on("DescribeTable", held())
-    async with start(**{setting: "12"}) as sidecar:
+    async with start(**{setting: "24"}) as sidecar:
         call = sidecar.dynamodb.BatchWriteStream(iter([writes(1, f"T{n}") for n in range(20)]), timeout=60)
         told = 0
         async with asyncio.timeout(SECONDS):

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -34,15 +35,21 @@ from awsidecar_server.dynamodb.batches.entries import Outcome, Report
 from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.key_values import key_of
 from awsidecar_server.errors import AwsRejected, AwsUnreachable
-from awsidecar_server.identity.credentials import ServiceAccountCaller
+from awsidecar_server.identity.credentials import Credentials, ServiceAccountCaller, SessionCaller
 from awsidecar_server.operations import Operation, Operations, Performed, Scope
 
 SCOPE = Scope(ServiceAccountCaller(), "eu-central-1", None)
 KEY = ("pk",)
 # To AWS: so many that a single stream asks for no more keys at once than they let it.
-CONNECTIONS = 500
+CONNECTIONS = 1000
 # How often the others run before nothing more is expected of them.
 _TURNS = 200
+
+
+def session(key: str) -> Scope:
+    """That of a caller who is not `SCOPE`'s."""
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    return Scope(SessionCaller(Credentials(key, "secret", expires_at=moment), moment), SCOPE.region)
 
 
 def attributes(**values: str | int | bytes | list[str]) -> dict[str, AttributeValue]:

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 from tests.unit import virtual_time
-from tests.unit.dynamodb.fake_batches import CONNECTIONS, SCOPE, FakeDynamoDb
+from tests.unit.dynamodb.fake_batches import CONNECTIONS, SCOPE, FakeDynamoDb, session
 
 from awsidecar_server.dynamodb import table_keys
 from awsidecar_server.dynamodb.table_keys import Room, TableKeys
-from awsidecar_server.errors import Unauthenticated
-from awsidecar_server.identity.credentials import Credentials, SessionCaller
+from awsidecar_server.errors import Draining, Unauthenticated
 from awsidecar_server.operations import Scope
 
 
@@ -20,11 +18,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.time
-
-
-def session(key: str) -> Scope:
-    moment = datetime(2030, 1, 1, tzinfo=UTC)
-    return Scope(SessionCaller(Credentials(key, "secret", expires_at=moment), moment), SCOPE.region)
 
 
 async def test_a_key_is_asked_for_once_and_again_after_ten_seconds() -> None:
@@ -197,7 +190,7 @@ def test_questions_of_all_streams_leave_most_connections_to_other_calls(connecti
     async def play() -> None:
         aws, loop = Hanging(most), asyncio.get_running_loop()
         keys = TableKeys(aws, connections)
-        asking = [asyncio.ensure_future(keys.of(name, SCOPE)) for name in aws.hanging]
+        asking = [asyncio.ensure_future(keys.of(name, session(name))) for name in aws.hanging]
         await asyncio.sleep(1)
         assert await keys.of("T", SCOPE) is None
         assert (aws.counts["DescribeTable"], aws.under_way, loop.time()) == (most, most, 3)
@@ -219,6 +212,126 @@ async def test_many_who_ask_at_once_are_all_told() -> None:
     scopes = [session(f"AKIA{number}") for number in range(100)]
     assert await asyncio.gather(*(keys.of("T", scope) for scope in scopes)) == [("pk",)] * 100
     assert aws.most_under_way == 2
+
+
+def test_caller_that_asks_very_much_leaves_others_room_to_wait() -> None:
+    async def play() -> None:
+        aws = Hanging(1100)
+        aws.keys["slow"] = ("pk",)
+        keys = TableKeys(aws, 8)
+        asking = [asyncio.ensure_future(keys.of("slow", SCOPE))]
+        asking += [asyncio.ensure_future(keys.of(name, session("AKIABAD"))) for name in aws.hanging]
+        await asyncio.sleep(1)
+        assert await keys.of("T", SCOPE) == ("pk",)
+        assert asyncio.get_running_loop().time() == 1.5
+        await asyncio.gather(*asking)
+
+    virtual_time.run(play())
+
+
+@pytest.mark.parametrize(("connections", "most"), [(1, 1), (12, 1), (100, 12)])
+def test_caller_whose_questions_hang_keeps_no_other_one_from_asking(connections: int, most: int) -> None:
+    async def play() -> None:
+        aws, loop = Hanging(100), asyncio.get_running_loop()
+        keys = TableKeys(aws, connections)
+        asking = [asyncio.ensure_future(keys.of(name, session("AKIABAD"))) for name in aws.hanging]
+        await asyncio.sleep(1)
+        assert await keys.of("T", SCOPE) == ("pk",)
+        await asyncio.sleep(2)
+        # It alone gives up at once, for a while.
+        assert await keys.of("T", session("AKIABAD")) is None
+        assert await keys.of("T", session("AKIAGOOD")) == ("pk",)
+        assert (aws.most_under_way, loop.time()) == (most + 1, 3)
+        await asyncio.gather(*asking)
+
+    virtual_time.run(play())
+
+
+def test_turn_that_is_free_is_taken_also_while_who_would_have_to_wait_gives_up() -> None:
+    async def play() -> None:
+        aws, loop = Hanging(1), asyncio.get_running_loop()
+        aws.keys["slow"] = aws.keys["later"] = ("pk",)
+        keys = TableKeys(aws, 8)
+        aws.pause_describing = lambda table: asyncio.sleep({"slow": 2.5, "h0": 100}.get(table, 0))
+        asking = [asyncio.ensure_future(keys.of(name, session(name))) for name in ("slow", "h0")]
+        await asyncio.sleep(0)
+        assert await keys.of("T", SCOPE) is None
+        assert await keys.of("later", SCOPE) is None
+        assert loop.time() == 2
+        await asyncio.sleep(1)
+        assert await keys.of("T", SCOPE) == ("pk",)
+        await asyncio.gather(*asking)
+
+    virtual_time.run(play())
+
+
+def test_question_that_is_not_urgent_waits_for_its_turn_also_while_others_give_up() -> None:
+    async def play() -> None:
+        aws, loop = Hanging(2), asyncio.get_running_loop()
+        keys = TableKeys(aws, 8)
+        asking = [asyncio.ensure_future(keys.of(name, session(name))) for name in aws.hanging]
+        await asyncio.sleep(6)
+        assert await keys.of("T", SCOPE) is None
+        assert await keys.of("T", SCOPE) is None
+        assert loop.time() == 8
+        await asyncio.sleep(0.5)
+        assert await keys.of("T", SCOPE, is_urgent=False) == ("pk",)
+        assert loop.time() == 10
+        await asyncio.gather(*asking)
+
+    virtual_time.run(play())
+
+
+def test_answer_that_is_awaited_already_is_waited_for_also_while_others_give_up() -> None:
+    async def play() -> None:
+        aws = Hanging(1)
+        keys = TableKeys(aws, 8)
+        aws.pause_describing = lambda table: asyncio.sleep(4 if table == "T" else 100)
+        asking = [asyncio.ensure_future(keys.of(*one)) for one in (("h0", session("A")), ("T", SCOPE))]
+        await asyncio.sleep(0)
+        assert await keys.of("other", session("B")) is None
+        assert await keys.of("T", SCOPE) == ("pk",)
+        assert asyncio.get_running_loop().time() == 4
+        await asyncio.gather(*asking)
+
+    virtual_time.run(play())
+
+
+def test_table_that_hangs_is_not_asked_about_again_for_five_seconds() -> None:
+    async def play() -> None:
+        aws, loop = Hanging(1), asyncio.get_running_loop()
+        keys = TableKeys(aws, CONNECTIONS)
+        assert await keys.of("h0", SCOPE) is None
+        await asyncio.sleep(4.9)
+        assert await keys.of("h0", SCOPE) is None
+        assert (aws.counts["DescribeTable"], loop.time()) == (1, 14.9)
+        await asyncio.sleep(0.2)
+        assert await keys.of("h0", SCOPE) is None
+        assert aws.counts["DescribeTable"] == 2
+
+    virtual_time.run(play())
+
+
+async def test_tables_of_one_name_in_two_regions_have_each_its_key() -> None:
+    aws = FakeDynamoDb()
+    keys = TableKeys(aws, CONNECTIONS)
+    assert await keys.of("T", SCOPE) == ("pk",)
+    aws.keys["T"] = ("id",)
+    assert await keys.of("T", Scope(SCOPE.caller, "us-east-1")) == ("id",)
+    assert await keys.of("T", SCOPE) == ("pk",)
+
+
+async def test_question_ends_when_the_keys_are_closed() -> None:
+    aws = Hanging(1)
+    keys = TableKeys(aws, CONNECTIONS)
+    asking = asyncio.ensure_future(keys.of("h0", SCOPE))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert aws.under_way
+    await keys.aclose()
+    assert not aws.under_way
+    with pytest.raises(Draining):
+        await asking
 
 
 def test_turn_that_does_not_come_is_not_remembered_as_a_key_that_aws_does_not_tell() -> None:
@@ -268,5 +381,83 @@ def test_nothing_is_asked_for_a_session_that_has_ended_while_there_was_no_room()
         assert asyncio.get_running_loop().time() == 1  # nor does any of them take room
         assert aws.counts["DescribeTable"] == 8
         await asyncio.wait(asking)
+
+    virtual_time.run(play())
+
+
+ENDED = Unauthenticated("closed", reason="SESSION_NOT_FOUND")
+
+
+class Session:
+    """Whether it is open is asked before AWS is."""
+
+    def __init__(self, seconds: float = 0.0, *, is_open: bool = True) -> None:
+        self.seconds = seconds
+        self.is_open = is_open
+        self.asked = 0
+
+    async def check(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(self.seconds)
+        if not self.is_open:
+            raise ENDED
+
+
+async def test_question_of_a_session_that_has_ended_takes_no_turn_from_others() -> None:
+    aws = FakeDynamoDb()
+    keys, ended = TableKeys(aws, 8), Session(is_open=False)
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await keys.of("T", SCOPE, check=ended.check)
+    assert await keys.of("T", SCOPE, check=Session().check) == ("pk",)
+    assert aws.counts["DescribeTable"] == 1
+
+
+def test_session_is_asked_for_when_the_turn_has_come() -> None:
+    async def play() -> None:
+        aws, one = Hanging(0), Session()
+        keys = TableKeys(aws, 8)
+        asking = [asyncio.ensure_future(keys.of("slow", session(name))) for name in "AB"]
+        waiting = asyncio.ensure_future(keys.of("T", SCOPE, check=one.check))
+        await asyncio.sleep(1)
+        assert not one.asked
+        one.is_open = False
+        with pytest.raises(Unauthenticated):
+            await waiting
+        await asyncio.gather(*asking)
+        assert aws.counts["DescribeTable"] == 2
+
+    virtual_time.run(play())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 100.0])
+def test_session_that_has_ended_or_is_not_heard_of_keeps_no_other_one_of_its_caller_from_asking(
+    seconds: float,
+) -> None:
+    """The first one asks for all; the second one has ended, too."""
+
+    async def play() -> None:
+        aws = FakeDynamoDb()
+        sessions = [Session(seconds, is_open=False), Session(is_open=False), Session(), Session()]
+        keys, loop = TableKeys(aws, 8), asyncio.get_running_loop()
+        asking = [asyncio.ensure_future(keys.of("T", SCOPE, check=one.check)) for one in sessions[:1]]
+        await asyncio.sleep(0.5 if seconds else 0)
+        asking += [asyncio.ensure_future(keys.of("T", SCOPE, check=one.check)) for one in sessions[1:]]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert answers == [None if seconds > 10 else ENDED, ENDED, ("pk",), ("pk",)]
+        assert aws.counts["DescribeTable"] == 1
+        assert loop.time() == min(seconds, 10)
+
+    virtual_time.run(play())
+
+
+def test_turn_is_free_again_when_a_session_is_not_heard_of_in_time() -> None:
+    async def play() -> None:
+        aws, silent = FakeDynamoDb(), Session(1000)
+        keys = TableKeys(aws, 8)
+        for table in "AB":
+            assert await keys.of(table, SCOPE, check=silent.check) is None
+        assert asyncio.get_running_loop().time() == 20
+        assert await keys.of("T", SCOPE) == ("pk",)
 
     virtual_time.run(play())
