@@ -99,10 +99,10 @@ async def test_a_key_that_nobody_tells_holds_nothing_up_when_time_is_up() -> Non
     aws = FakeDynamoDb()
     keys = TableKeys(aws, CONNECTIONS)
 
-    async def never(*asked: object) -> None:
+    async def never(*asked: object, **how: object) -> None:
         await asyncio.Event().wait()
 
-    keys.of = never  # type: ignore[assignment,method-assign]
+    keys.of = never  # type: ignore[method-assign]
     scope = Scope(SCOPE.caller, SCOPE.region, 10.0)
     stream = BatchStream(Writes(Means(aws, keys), scope), scope, FakeTiming())
     outcomes, _ = await told(stream, requests_of([put(pk="1", v=1)]))

@@ -11,7 +11,8 @@ from awsidecar_server.dynamodb.batches.outbox import Outbox
 from awsidecar_server.dynamodb.batches.plan import Plan, Table
 from awsidecar_server.dynamodb.batches.refusals import Meaning, meaning_of
 from awsidecar_server.dynamodb.batches.timing import Timing, pause_seconds
-from awsidecar_server.dynamodb.batches.work import Check, Work
+from awsidecar_server.dynamodb.batches.work import Work
+from awsidecar_server.dynamodb.table_keys import Check
 from awsidecar_server.errors import AwsRejected, LimitReached, SidecarError
 from awsidecar_server.operations import Scope
 

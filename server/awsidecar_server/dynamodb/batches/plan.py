@@ -19,6 +19,9 @@ from awsidecar_server.dynamodb.table_keys import KeyNames
 _MOST_BYTES = 15_900_000
 # What is known of a table is kept for so many, when nothing of them is unfinished.
 _MOST_TABLES = 256
+# Unfinished entries of a table that came in without its key: enough for all batches that may be in flight, and few
+# enough to be finished soon if they go one by one, since the key counts only then.
+_MOST_WITHOUT_KEY = 400
 
 
 @dataclass(eq=False, slots=True)
@@ -29,6 +32,10 @@ class Table:
     namesakes: Namesakes = field(repr=False)
     # None: not known. They change only when nothing is unfinished, since the order of writes hangs on them.
     key_names: KeyNames | None = None
+    # While it is not known: when it is asked for again, on the clock of the stream; and whether it has been told, so
+    # that nothing is to come in without it any more.
+    asks_again_at: float = 0.0
+    drains: bool = False
     unfinished: int = 0
     ready: list[tuple[int, Entry]] = field(default_factory=list, repr=False)
     in_flight: int = 0
@@ -40,6 +47,17 @@ class Table:
     denied: int = 0
     # Set when it may be the turn of what is held for it.
     turned: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    def learn(self, key_names: KeyNames | None, asks_again_at: float) -> None:
+        """To be called with the key, if it is known, when nothing is unfinished."""
+        self.key_names = key_names
+        self.asks_again_at = asks_again_at
+        self.drains = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to come in without the key before something is finished."""
+        return self.key_names is None and (self.drains or self.unfinished >= _MOST_WITHOUT_KEY)
 
 
 @dataclass(eq=False, slots=True)
@@ -100,7 +118,7 @@ class Plan:
 
     def may_add(self, table: Table) -> bool:
         """Whether what comes for a table may become an entry at once, with the key that those before it came in with."""
-        return table.unfinished > 0 and not self._held.is_before(table.name)
+        return table.unfinished > 0 and not table.is_full and not self._held.is_before(table.name)
 
     def hold(self, index: int, asked: Asked) -> None:
         """Keeps what is to become an entry once the key of its table is known, and it is its turn."""
@@ -117,11 +135,11 @@ class Plan:
         likewise; and what has been taken in, which waits for nothing that is held. While it waits, nothing is taken in
         that it would have to wait for, too.
         """
-        has_turn = self._held.has_turn(held)
-        if has_turn and _shows_order(table):
-            return None
-        if has_turn and is_arn(table.name):
-            table.namesakes.waiting.append(table)
+        if self._held.has_turn(held) and not table.is_full:
+            if _shows_order(table):
+                return None
+            if is_arn(table.name):
+                table.namesakes.waiting.append(table)
         table.turned.clear()
         return table.turned
 
@@ -173,11 +191,14 @@ class Plan:
         table.unfinished -= 1
         if not table.unfinished:
             self._idle(table)
+        elif table.unfinished == _MOST_WITHOUT_KEY - 1:
+            table.turned.set()
         for freed in self._ordering.leave(entry):
             self._make_ready(freed)
 
     def _idle(self, table: Table) -> None:
-        """Nothing is unfinished of a table, for which others may have waited."""
+        """Nothing is unfinished of a table, for which others may have waited, and what is held for itself."""
+        table.turned.set()
         namesakes = table.namesakes
         if not is_arn(table.name):
             for waiting in namesakes.waiting:

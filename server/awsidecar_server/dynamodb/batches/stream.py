@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,10 @@ from google.protobuf.message import Message
 from awsidecar_server.dynamodb.batches.courier import Courier
 from awsidecar_server.dynamodb.batches.entries import NOT_ATTEMPTED, Asked, Entry, Outcome, Report, Result
 from awsidecar_server.dynamodb.batches.outbox import Outbox
-from awsidecar_server.dynamodb.batches.plan import Plan
+from awsidecar_server.dynamodb.batches.plan import Plan, Table
 from awsidecar_server.dynamodb.batches.timing import LoopTiming, Timing, reports_at
-from awsidecar_server.dynamodb.batches.work import Check, Learn, Work
+from awsidecar_server.dynamodb.batches.work import Learn, Work
+from awsidecar_server.dynamodb.table_keys import Check, Room
 from awsidecar_server.errors import DeadlineSpent, Draining
 from awsidecar_server.operations import Scope
 
@@ -26,6 +28,8 @@ _MOST_WAITING_BYTES = 96 * 1024 * 1024
 _MOST_HELD_BYTES = 16 * 1024 * 1024
 # Elements that are taken in before others have their turn; a request may have very many.
 _AT_A_TIME = 200
+# A key that is not known is asked for again after this time, while entries come in without it.
+_ASKED_AGAIN_SECONDS = 5.0
 # A batch that is not full waits while so many others of its table are in flight, and grows meanwhile.
 _MOST_PARTIAL = 2
 
@@ -67,6 +71,10 @@ class BatchStream:
         self._carrying: set[asyncio.Task[None]] = set()
         # By table, those that find out its key and take in what is held for it.
         self._asking: dict[str, asyncio.Task[None]] = {}
+        # Those that ask again for a key, which holds nothing up: no more of them begin at once than of the others, so that
+        # they do not stand in line before these.
+        self._asking_again: set[asyncio.Task[None]] = set()
+        self._room_to_ask_again = Room()
         # They pass it one by one when thousands have got their turn at once, so that other streams go on meanwhile.
         self._turnstile = asyncio.Lock()
         # What the work has that no error foresees.
@@ -108,7 +116,7 @@ class BatchStream:
                 else:
                     await self._timing.wait(self._changed, self._next_moment(now))
         finally:
-            await _stop({heeding, self._reading, *self._carrying, *self._asking.values()})
+            await _stop({heeding, self._reading, *self._tasks()})
             self._note_what_is_untold()
 
     # --- in ---
@@ -142,7 +150,7 @@ class BatchStream:
             return
         table, learn = self._plan.table(asked.table), self._work.key_names
         if learn is None or self._plan.may_add(table):
-            self._plan.add(self._work.entry(index, asked, table.key_names))
+            self._add(index, asked, table, learn)
             return
         self._plan.hold(index, asked)
         if table.name not in self._asking:
@@ -155,7 +163,7 @@ class BatchStream:
         while (held := self._plan.first_held(name)) is not None:
             table = self._plan.table(name)
             if not table.unfinished:  # also after a wait: by then, it may be another table
-                table.key_names = await learn(name, self._check)
+                table.learn(await learn(name, self._check, True), self._timing.now() + _ASKED_AGAIN_SECONDS)
             turn = self._plan.turn_of(held, table)
             if turn is not None:
                 self._changed.set()
@@ -164,12 +172,28 @@ class BatchStream:
                     await asyncio.sleep(0)
                 continue
             self._plan.let_go(held)
-            self._plan.add(self._work.entry(held.index, held.asked, table.key_names))
+            self._add(held.index, held.asked, table, learn)
             taken_in += 1
             if taken_in % _AT_A_TIME == 0:
                 self._changed.set()
                 await asyncio.sleep(0)
         del self._asking[name]
+
+    def _add(self, index: int, asked: Asked, table: Table, learn: Learn | None) -> None:
+        """Takes an element in; without the key of its table, has that asked for again when it is time."""
+        self._plan.add(self._work.entry(index, asked, table.key_names))
+        if learn is not None and table.key_names is None and self._timing.now() >= table.asks_again_at:
+            table.asks_again_at = math.inf
+            asking = asyncio.create_task(self._ask_again(table, learn))
+            self._asking_again.add(asking)
+            asking.add_done_callback(self._ended)
+
+    async def _ask_again(self, table: Table, learn: Learn) -> None:
+        """The stream goes on without the key meanwhile; if it is told, what comes waits for the moment when it counts."""
+        async with self._room_to_ask_again.place():
+            names = await learn(table.name, self._check, False)
+        table.asks_again_at = self._timing.now() + _ASKED_AGAIN_SECONDS
+        table.drains = names is not None
 
     async def _heed_drain(self) -> None:
         await self._drain.wait()
@@ -193,6 +217,7 @@ class BatchStream:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
+        self._asking_again.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._defect = task.exception()
         self._room.set()
@@ -222,9 +247,12 @@ class BatchStream:
         moments = (self._reports_at, self._plan.resumes_at(now))
         return min((moment for moment in moments if moment is not None), default=None)
 
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._carrying, *self._asking.values(), *self._asking_again]
+
     async def _end_work(self) -> None:
         """Stops the calls in flight, and gives an outcome to all that has none."""
-        await _stop([*self._carrying, *self._asking.values()])
+        await _stop(self._tasks())
         self._asking.clear()
         for index in self._plan.all_held():
             self._outbox.put(Outcome(index, NOT_ATTEMPTED))

@@ -12,14 +12,12 @@ from google.protobuf.descriptor import Descriptor
 from awsidecar_server.dynamodb.batches.entries import Answer, Asked, Entry, Failure
 from awsidecar_server.dynamodb.batches.ordering import Ordering
 from awsidecar_server.dynamodb.field_names import of_element
-from awsidecar_server.dynamodb.table_keys import KeyNames, TableKeys
+from awsidecar_server.dynamodb.table_keys import Check, KeyNames, TableKeys
 from awsidecar_server.errors import InvalidRequest, naming_fields
 from awsidecar_server.operations import Operations, Scope
 
-# Raises when the session of the call is not good any more: asked before each call to AWS, so that none is made for it then.
-Check: TypeAlias = Callable[[], Awaitable[object]]
-# Of the table with this name or ARN.
-Learn: TypeAlias = Callable[[str, Check | None], Awaitable[KeyNames | None]]
+# Of the table with this name or ARN; and whether something is held up by it.
+Learn: TypeAlias = Callable[[str, Check | None, bool], Awaitable[KeyNames | None]]
 
 _CAPACITY_WORDS = frozenset({"", "NONE", "TOTAL", "INDEXES"})
 

@@ -17,10 +17,10 @@ from awsidecar_server.dynamodb.batches.entries import DONE, JSON_BYTES_PER_BYTE,
 from awsidecar_server.dynamodb.batches.ordering import InTurn, Ordering
 from awsidecar_server.dynamodb.batches.refusals import speaks_of_another_key
 from awsidecar_server.dynamodb.batches.turns import simple_name
-from awsidecar_server.dynamodb.batches.work import Check, Means, checked_capacity, naming_of
+from awsidecar_server.dynamodb.batches.work import Means, checked_capacity, naming_of
 from awsidecar_server.dynamodb.field_names import Names
 from awsidecar_server.dynamodb.key_values import key_of, same_items, scalars
-from awsidecar_server.dynamodb.table_keys import KeyNames, Room
+from awsidecar_server.dynamodb.table_keys import Check, KeyNames, Room
 from awsidecar_server.errors import AwsRejected, InvalidRequest, SidecarError
 from awsidecar_server.operations import Scope
 
@@ -63,9 +63,9 @@ class Writes:
             return Asked(element.table_name, element.put, names=Names(table, f"{path}.put.Item"))
         return Asked(element.table_name, element.delete, names=Names(table, f"{path}.delete.Key"))
 
-    async def key_names(self, table: str, check: Check | None) -> KeyNames | None:
+    async def key_names(self, table: str, check: Check | None, is_urgent: bool) -> KeyNames | None:
         try:
-            return await self._means.table_keys.of(table, self._scope, self._room, check)
+            return await self._means.table_keys.of(table, self._scope, self._room, check, is_urgent=is_urgent)
         except (AwsRejected, SidecarError):
             # The session is not good any more: that is what each write will be told.
             return None

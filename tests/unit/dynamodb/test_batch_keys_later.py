@@ -1,0 +1,290 @@
+"""Streams of writes that never pause, to tables whose keys are told late or never: when a key counts, and what waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+from google.protobuf.message import Message
+from tests.unit import virtual_time
+from tests.unit.dynamodb.batch_writing import kinds, stream_of
+from tests.unit.dynamodb.fake_batches import CONNECTIONS, SCOPE, FakeDynamoDb, put, refusal, requests_of, told
+
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
+from awsidecar_server.dynamodb.batches.entries import Outcome
+from awsidecar_server.dynamodb.batches.stream import BatchStream
+from awsidecar_server.dynamodb.batches.timing import LoopTiming
+from awsidecar_server.dynamodb.batches.work import Means
+from awsidecar_server.dynamodb.batches.writes import Writes
+from awsidecar_server.dynamodb.table_keys import TableKeys
+from awsidecar_server.errors import Draining
+
+ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
+
+
+class Late(FakeDynamoDb):
+    """Denies the key of `T` until a moment. A call takes 10 ms; notes when, of which table and with how many writes."""
+
+    def __init__(self, told_at: float, *others: str) -> None:
+        super().__init__(dict.fromkeys(("T", *others), ("pk",)))
+        self.told_at = told_at
+        self.calls: list[tuple[float, str, int]] = []
+        self.pause_describing = self._describe
+        self.pause = self._write
+        self.before = self._note
+
+    async def _describe(self, table: str) -> None:
+        if table == "T" and _now() < self.told_at:
+            raise refusal("DescribeTable", "AccessDeniedException")
+
+    async def _write(self, table: str) -> None:
+        await asyncio.sleep(0.005)
+
+    def _note(self, table: str, number: int) -> None:
+        self.calls.append((_now(), table, self.sizes[-1]))
+
+    def longest_pause(self) -> float:
+        return max(later - earlier for (earlier, *_), (later, *_) in pairwise(self.calls))
+
+    def singles(self) -> list[float]:
+        """When writes went alone."""
+        return [at for at, _, size in self.calls if size == 1]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def alike(count: int, items: int = 10_000, table: str = "T") -> list[StreamedWrite]:
+    """Writes that may be of one item as long as the key is not known."""
+    return [put(table, pk=str(number % items), kind="user", v=number) for number in range(count)]
+
+
+def done(aws: FakeDynamoDb, writes: list[StreamedWrite]) -> float:
+    """Writes all; returns how long it took."""
+
+    async def play() -> float:
+        keys = TableKeys(aws, CONNECTIONS)
+        stream = BatchStream(Writes(Means(aws, keys), SCOPE), SCOPE, LoopTiming())
+        assert kinds((await told(stream, requests_of(writes)))[0]) == ["done"] * len(writes)
+        ended_at = _now()
+        await keys.aclose()
+        assert len(asyncio.all_tasks()) == 1
+        return ended_at
+
+    return virtual_time.run(play())
+
+
+def assert_in_order(aws: FakeDynamoDb) -> None:
+    assert all([int(one) for one in values] == sorted(map(int, values)) for values in aws.history.values())
+
+
+def test_key_that_was_denied_at_first_counts_in_a_stream_that_never_pauses() -> None:
+    aws = Late(1.0)
+    assert done(aws, alike(10_000, items=4000)) < 11
+    # It is asked for after five seconds; what has come in by then without it goes one by one.
+    assert max(aws.singles()) < 5 + 400 * 0.011
+    assert len(aws.calls) < 1400
+    assert aws.counts["DescribeTable"] == 2
+    assert_in_order(aws)
+
+
+def test_key_that_is_denied_is_asked_for_every_five_seconds_which_holds_nothing_up() -> None:
+    aws = Late(1000.0)
+    assert done(aws, alike(3000)) == pytest.approx(30)
+    assert aws.longest_pause() == pytest.approx(0.01)
+    assert aws.counts["DescribeTable"] == 6
+
+
+def test_question_that_hangs_holds_up_nothing_but_what_came_first() -> None:
+    aws = Late(0.0)
+    aws.pause_describing = lambda table: asyncio.sleep(1000)
+    assert done(aws, alike(3000)) == pytest.approx(40)
+    assert aws.longest_pause() == pytest.approx(0.01)
+    assert aws.counts["DescribeTable"] == 3
+
+
+def test_writes_without_the_key_that_differ_go_in_full_batches() -> None:
+    aws = Late(1000.0)
+    seconds = done(aws, [put(pk=str(number), v=number) for number in range(20_000)])
+    assert seconds < 20_000 / 200 * 0.011
+    assert len(aws.calls) < 20_000 / 25 * 1.02
+
+
+def test_few_writes_come_in_without_the_key() -> None:
+    """Nor is more than these finished without it once it is told."""
+    aws, most = Late(1000.0), 0
+
+    async def play() -> None:
+        nonlocal most
+        stream = stream_of(aws, LoopTiming())
+        telling = asyncio.ensure_future(told(stream, requests_of(alike(2000))))
+        while not telling.done():
+            most = max(most, len(stream._plan))
+            await asyncio.sleep(0.001)
+
+    virtual_time.run(play())
+    assert most == 400
+
+
+def test_other_tables_go_on_while_one_is_finished_without_its_key() -> None:
+    aws = Late(1.0, "U")
+    both = [one for pair in zip(alike(1500), alike(1500, table="U"), strict=True) for one in pair]
+
+    async def play() -> None:
+        async def requests() -> AsyncIterator[Message]:
+            for at in range(0, 3000, 20):
+                yield BatchWriteStreamRequest(writes=both[at : at + 20])
+                await asyncio.sleep(0.06)
+
+        assert kinds((await told(stream_of(aws, LoopTiming()), requests()))[0]) == ["done"] * 3000
+
+    virtual_time.run(play())
+    of_other = [at for at, table, _ in aws.calls if table == "U"]
+    assert max(later - earlier for earlier, later in pairwise(of_other)) < 0.2
+
+
+@pytest.mark.parametrize("late", ["T", ARN])
+def test_names_of_one_table_keep_the_order_when_the_key_is_told_late_under_one(late: str) -> None:
+    aws = Late(0.0, ARN)
+    aws.tables[ARN] = aws.tables["T"]
+
+    async def describing(table: str) -> None:
+        if table == late and _now() < 3:
+            raise refusal("DescribeTable", "AccessDeniedException")
+
+    aws.pause_describing = describing
+    order: list[int] = []
+    apply = aws._apply
+
+    def note(table: str, write: StreamedWrite, key: object) -> None:
+        order.append(int(write.put_request.item["v"].n))  # type: ignore[attr-defined]
+        apply(table, write, key)  # type: ignore[arg-type]
+
+    aws._apply = note  # type: ignore[assignment,method-assign]
+    writes = [
+        put(ARN if number // 50 % 2 else "T", pk=str(number % 7), kind="x", v=number) for number in range(2000)
+    ]
+    assert done(aws, writes) < 30
+    for item in range(7):
+        of_item = [number for number in order if number % 7 == item]
+        assert of_item == sorted(of_item)
+
+
+@pytest.mark.parametrize("deadline", [4.0, 5.5, 7.0])
+def test_at_the_deadline_each_write_has_its_outcome_while_the_key_is_asked_for_again(deadline: float) -> None:
+    aws = Late(1.0)
+
+    async def describing(table: str) -> None:
+        await aws._describe(table)
+        await asyncio.sleep(1 if _now() > 2 else 0)
+
+    aws.pause_describing = describing
+
+    async def play() -> list[Outcome]:
+        stream = stream_of(aws, LoopTiming(), deadline)
+        outcomes, _ = await told(stream, requests_of(alike(3000)))
+        assert _now() <= deadline
+        return outcomes
+
+    found = kinds(virtual_time.run(play()))
+    written = sum(map(len, aws.history.values()))
+    assert found[:written] == ["done"] * written
+    assert found.count("not_attempted") >= 3000 - written - 1
+
+
+@pytest.mark.parametrize("moment", [4.0, 5.5, 7.0])
+def test_drain_ends_a_stream_soon_while_its_key_is_asked_for_again(moment: float) -> None:
+    aws = Late(1.0)
+    drain = asyncio.Event()
+
+    async def play() -> list[Outcome]:
+        work = Writes(Means(aws, TableKeys(aws, CONNECTIONS)), SCOPE)
+        stream = BatchStream(work, SCOPE, LoopTiming(), drain=drain)
+        asyncio.get_running_loop().call_at(moment, drain.set)
+        outcomes: list[Outcome] = []
+
+        async def tell() -> None:
+            async for report in stream.reports(requests_of(alike(3000))):
+                outcomes.extend(report.outcomes)
+
+        with pytest.raises(Draining):
+            await tell()
+        assert _now() <= moment + 0.011
+        return outcomes
+
+    found = kinds(virtual_time.run(play()))
+    assert found.count("done") == sum(map(len, aws.history.values())) == int(moment * 100)
+
+
+def test_stream_does_not_wait_for_a_key_that_it_does_not_need_any_more() -> None:
+    aws = Late(0.0)
+
+    async def describing(table: str) -> None:
+        if _now() < 1:
+            raise refusal("DescribeTable", "AccessDeniedException")
+        await asyncio.sleep(100)
+
+    aws.pause_describing = describing
+    assert done(aws, alike(1000)) == pytest.approx(10)
+    assert aws.counts["DescribeTable"] == 2
+
+
+def test_stream_that_is_cut_leaves_no_question_behind() -> None:
+    aws = Late(0.0)
+
+    async def describing(table: str) -> None:
+        if _now() < 1:
+            raise refusal("DescribeTable", "AccessDeniedException")
+        await asyncio.sleep(100)
+
+    aws.pause_describing = describing
+
+    async def play() -> None:
+        keys = TableKeys(aws, CONNECTIONS)
+        stream = BatchStream(Writes(Means(aws, keys), SCOPE), SCOPE, LoopTiming())
+        async with aclosing(stream.reports(requests_of(alike(3000)))) as reports:
+            async for _ in reports:
+                if _now() > 6:
+                    break
+        assert aws.counts["DescribeTable"] == 2
+        await keys.aclose()
+        assert len(asyncio.all_tasks()) == 1
+
+    virtual_time.run(play())
+
+
+def test_tables_that_are_asked_about_again_hold_up_the_first_question_for_another_one_for_two_seconds() -> None:
+    """Each of a hundred has writes that are throttled when it is to be asked about again, and then it hangs."""
+    aws = Late(0.0, *(f"hangs{number}" for number in range(100)), "new")
+    written: list[float] = []
+
+    async def describing(table: str) -> None:
+        if table.startswith("hangs"):
+            if _now() < 1:
+                raise refusal("DescribeTable", "AccessDeniedException")
+            await asyncio.sleep(1000)
+
+    def throttled(table: str, number: int) -> None:
+        if table != "new" and _now() < 15:
+            raise refusal("BatchWriteItem", "ThrottlingException")
+
+    aws.pause_describing, aws.before = describing, throttled
+    aws.after = lambda table, number: written.append(_now()) if table == "new" else None
+
+    async def play() -> None:
+        async def requests() -> AsyncIterator[Message]:
+            writes = [put(f"hangs{number}", pk="1", kind="x", v=1) for number in range(100)]
+            yield BatchWriteStreamRequest(writes=writes)
+            await asyncio.sleep(5.5)
+            yield BatchWriteStreamRequest(writes=writes)
+            await asyncio.sleep(2.5)
+            yield BatchWriteStreamRequest(writes=[put("new", pk="1", v=1)])
+
+        assert kinds((await told(stream_of(aws, LoopTiming()), requests()))[0]) == ["done"] * 201
+
+    virtual_time.run(play())
+    assert 8 < written[0] <= 10.1
