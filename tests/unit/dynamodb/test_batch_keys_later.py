@@ -19,7 +19,7 @@ from awsidecar_server.dynamodb.batches.stream import BatchStream
 from awsidecar_server.dynamodb.batches.timing import LoopTiming
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
-from awsidecar_server.dynamodb.table_keys import TableKeys
+from awsidecar_server.dynamodb.table_keys import Check, KeyNames, TableKeys
 from awsidecar_server.errors import Draining
 
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
@@ -99,6 +99,35 @@ def test_key_that_is_denied_is_asked_for_every_five_seconds_which_holds_nothing_
     assert aws.counts["DescribeTable"] == 6
 
 
+class Noting(Writes):
+    """Is told no key but the second time that it asks, three seconds late where it is not urgent; notes when it asks, and whether that is urgent."""
+
+    def __init__(self, means: Means) -> None:
+        super().__init__(means, SCOPE)
+        self.questions: list[tuple[float, bool]] = []
+
+    async def key_names(self, table: str, check: Check | None, is_urgent: bool) -> KeyNames | None:
+        self.questions.append((_now(), is_urgent))
+        is_told = len(self.questions) == 2
+        await asyncio.sleep(0 if is_urgent else 3)
+        return ("pk",) if is_told else None
+
+
+def test_key_that_is_not_told_any_more_when_it_is_to_count_is_done_without() -> None:
+    aws = Late(0.0)
+    work = Noting(Means(aws, TableKeys(aws, CONNECTIONS)))
+
+    async def play() -> None:
+        assert kinds((await told(BatchStream(work, SCOPE, LoopTiming()), requests_of(alike(2500))))[0]) == (
+            ["done"] * 2500
+        )
+
+    virtual_time.run(play())
+    moments, urgent = zip(*work.questions, strict=True)
+    assert moments == pytest.approx((0, 5, 12, 17), abs=0.05)
+    assert urgent == (True, False, True, False)
+
+
 def test_question_that_hangs_holds_up_nothing_but_what_came_first() -> None:
     aws = Late(0.0)
     aws.pause_describing = lambda table: asyncio.sleep(1000)
@@ -114,9 +143,9 @@ def test_writes_without_the_key_that_differ_go_in_full_batches() -> None:
     assert len(aws.calls) < 20_000 / 25 * 1.02
 
 
-def test_few_writes_come_in_without_the_key() -> None:
-    """Nor is more than these finished without it once it is told."""
-    aws, most = Late(1000.0), 0
+@pytest.mark.parametrize("is_known", [False, True])
+def test_few_writes_come_in_without_the_key_and_as_many_as_there_are_with_it(is_known: bool) -> None:
+    aws, most = Late(0.0 if is_known else 1000.0), 0
 
     async def play() -> None:
         nonlocal most
@@ -127,7 +156,7 @@ def test_few_writes_come_in_without_the_key() -> None:
             await asyncio.sleep(0.001)
 
     virtual_time.run(play())
-    assert most == 400
+    assert most > 1000 if is_known else most == 400
 
 
 def test_other_tables_go_on_while_one_is_finished_without_its_key() -> None:
@@ -251,8 +280,9 @@ def test_stream_that_is_cut_leaves_no_question_behind() -> None:
                 if _now() > 6:
                     break
         assert aws.counts["DescribeTable"] == 2
+        # The question is everybody's.
+        assert len(asyncio.all_tasks()) == 2
         await keys.aclose()
-        assert len(asyncio.all_tasks()) == 1
 
     virtual_time.run(play())
 

@@ -461,3 +461,22 @@ def test_turn_is_free_again_when_a_session_is_not_heard_of_in_time() -> None:
         assert await keys.of("T", SCOPE) == ("pk",)
 
     virtual_time.run(play())
+
+
+def test_sessions_that_have_ended_take_no_turns_one_after_the_other() -> None:
+    async def play() -> None:
+        aws, ended = FakeDynamoDb(), Session(1, is_open=False)
+        keys = TableKeys(aws, 8)
+        asking = [keys.of("T", SCOPE, check=ended.check) for _ in range(20)]
+        assert await asyncio.gather(*asking, return_exceptions=True) == [ENDED] * 20
+        assert asyncio.get_running_loop().time() == 2
+
+    virtual_time.run(play())
+
+
+async def test_caller_may_ask_any_number_of_questions_one_after_the_other() -> None:
+    aws = FakeDynamoDb()
+    keys = TableKeys(aws, 8)
+    for number in range(600):
+        await keys.of(f"none{number}", SCOPE)
+    assert await keys.of("T", SCOPE) == ("pk",)
