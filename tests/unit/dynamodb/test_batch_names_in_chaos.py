@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import pytest
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tests.unit.dynamodb.fake_batches import FakeDynamoDb, lost, put, refusal
 
 from awsidecar.dynamodb.v1.batch_pb2 import BatchWriteItemRequest, BatchWriteItemResponse
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest
+from awsidecar_server.dynamodb.batches import plan
 from awsidecar_server.dynamodb.batches.entries import Outcome
 from awsidecar_server.dynamodb.batches.timing import LoopTiming
 from awsidecar_server.dynamodb.key_values import key_of
@@ -114,6 +116,7 @@ BEHAVIOURS = st.one_of(
     size=st.integers(1, 40),
     pause=st.sampled_from([0.0, 0.0, 0.3, 5.0]),
     latency=st.sampled_from([0.0, 0.0, 3.0]),
+    most=st.sampled_from([2, 400]),
 )
 def test_names_of_one_table_keep_the_order_of_each_item_and_hold_up_no_other_table(
     names: dict[str, Name],
@@ -123,8 +126,9 @@ def test_names_of_one_table_keep_the_order_of_each_item_and_hold_up_no_other_tab
     size: int,
     pause: float,
     latency: float,
+    most: int,
 ) -> None:
-    """A stream in which everybody waits for what will not happen fails in the loop."""
+    """A stream in which everybody waits for what will not happen fails in the loop. `most` come in without their key."""
     aws = Likenesses(names, truth, keys)
     aws.pause = lambda table: asyncio.sleep(latency)
     asked = [put(name, pk=pk, id=id_, v=number) for number, (name, pk, id_) in enumerate(writes)]
@@ -146,7 +150,9 @@ def test_names_of_one_table_keep_the_order_of_each_item_and_hold_up_no_other_tab
             at.update((outcome.index, time()) for outcome in report.outcomes)
         return outcomes
 
-    assert kinds(virtual_time.run(play())) == ["done"] * len(writes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "_MOST_WITHOUT_KEY", most)
+        assert kinds(virtual_time.run(play())) == ["done"] * len(writes)
     for values in aws.values.values():
         assert values == sorted(values)
     for number, (name, _, _) in enumerate(writes):
