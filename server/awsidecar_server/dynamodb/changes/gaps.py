@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from heapq import nsmallest
 from operator import itemgetter
@@ -18,8 +17,6 @@ PATIENCE_SECONDS = 30.0
 _EMPTY_PATIENCE_SECONDS = 120.0
 # Shards that had to come and did not, of which AWS is asked after one list: the first answers mostly end the watch.
 _MOST_OVERDUE = 64
-# How often in a row AWS says of a shard that it has it not, before that is believed: it may be wrong for a moment.
-_DENIALS = 4
 # Without records, and without an end: of a shard, before it is taken for one that is open and has nothing; and of one
 # that has children, and must have an end.
 _MOST_EMPTY_PAGES = 5
@@ -37,8 +34,8 @@ class Gaps:
         self._since: dict[str, float] = {}
         self._overdue: set[str] = set()
         self._long_overdue: set[str] = set()
-        # How often in a row AWS has said of those that it has them not.
-        self._denials: Counter[str] = Counter()
+        # The parents of the oldest shards that are listed, of which AWS has said that it has them not.
+        self._denied: set[str] = set()
         # Those that AWS has had since the watch began, and does not list. They may go: it wants what is kept.
         self._dispensable: set[str] = set()
         # Those that were done without. They may come no more, nor those before them, but for what was read.
@@ -55,8 +52,8 @@ class Gaps:
     def look(self, lineage: Lineage, now: float) -> dict[str, int]:
         """Looks for gaps after a list that was asked for at `now`: a slow client looks at its lists late.
 
-        Returns the shards that AWS is to be asked about, and how many pages without records will do. Raises `HistoryLost` where that is no use: nobody knows the
-        names of the children that should have come after an end.
+        Returns the shards that AWS is to be asked about, and how many pages without records will do. Raises `HistoryLost`
+        where that is no use: nobody knows the names of the children that should have come after an end.
         """
         oldest = lineage.oldest().keys()
         self._since = {one: self._since.get(one, now) for one in lineage.gaps() | oldest}
@@ -65,13 +62,12 @@ class Gaps:
         childless = {one for one in self._overdue if isinstance(lineage.frontier.get(one), End)}
         if childless:
             raise HistoryLost(min(childless))
-        self._denials = Counter({one: self._denials[one] for one in self._since})
+        self._denied &= oldest
         self._dispensable &= self._since.keys()
         self._cleared = lineage.listed_of(self._cleared)
         came = lineage.listed_of(self._passed | lineage.parents(self._passed)) - self._cleared
         self._passed |= came
-        # What an open shard descends from is asked about again when its time is over: that is young, and so may be this.
-        asked = dict.fromkeys((one for one in oldest if self._denials[one] < _DENIALS), 1)
+        asked = dict.fromkeys(oldest - self._denied, 1)
         for one in (*nsmallest(_MOST_OVERDUE, self._overdue), *nsmallest(_MOST_OVERDUE, came)):
             asked[one] = _MOST_EMPTY_PAGES_OF_CLOSED if lineage.children(one) else _MOST_EMPTY_PAGES
         return asked
@@ -95,10 +91,6 @@ class Gaps:
                     raise HistoryLost(shard_id)
                 self._cleared.add(shard_id)
                 continue
-            self._denials[shard_id] = 0 if kept else self._denials[shard_id] + 1
-            may_do_without = children or shard_id in self._dispensable
-            if not kept and may_do_without and self._denials[shard_id] < _DENIALS:
-                continue
             if children and kept:
                 positions[shard_id] = OldestOfLine()
                 self._dispensable.add(shard_id)
@@ -106,6 +98,8 @@ class Gaps:
                 positions.update((one.shard_id, Oldest()) for one in children)
                 self._passed.add(shard_id)
             elif children:
+                # An open shard is young, and so may be its parent: AWS is asked again when its time is over.
+                self._denied.add(shard_id)
                 continue
             elif kept is Kept.EMPTY and isinstance(lineage.frontier.get(shard_id), OldestOfLine):
                 if shard_id not in self._long_overdue:

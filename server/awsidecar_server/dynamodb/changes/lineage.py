@@ -135,6 +135,13 @@ class Lineage:
                 found.setdefault(shard.parent_id, []).append(shard)
         return found
 
+    def give_up(self, shard_ids: Iterable[str]) -> None:
+        """Lets the children of those that are not listed stand for their line; where there are none, they do themselves."""
+        for shard_id in [one for one in shard_ids if one not in self._listed]:
+            del self._frontier[shard_id]
+            self._frontier.update(dict.fromkeys(self.children(shard_id) or [shard_id], OldestOfLine()))
+        self._look()
+
     def climb(self) -> dict[str, Position]:
         """Lets the listed shards that stand for their line give way to the oldest listed ones before them.
 

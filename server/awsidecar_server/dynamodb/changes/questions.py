@@ -27,7 +27,7 @@ async def answers_in_time(
     verify: Callable[[], Awaitable[object]],
     interval_seconds: float,
 ) -> Mapping[str, Kept]:
-    """What AWS has of these shards, as so many pages tell. `verify` raises when the session has ended; it is called in each interval."""
+    """What AWS has of these shards, as so many pages tell. `verify` raises when the session has ended: at each interval."""
     asking = asyncio.create_task(reading.kept(questions))
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):

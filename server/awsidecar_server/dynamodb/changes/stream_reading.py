@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,10 @@ from awsidecar_server.identity.clock import Clock
 from awsidecar_server.identity.credentials import Caller
 from awsidecar_server.identity.flights import Flights
 from awsidecar_server.operations import Scope
+
+# How long AWS has to say of a shard that it has it not, before that is believed, and how often it is asked meanwhile.
+_DENIAL_SECONDS = 1.5
+_DENIAL_PAUSE_SECONDS = 0.5
 
 # The caller is part of it: what one caller's credentials have read is not shown to another.
 _Key: TypeAlias = tuple[Caller, str, str]
@@ -44,14 +49,24 @@ class StreamReading:
         return found
 
     async def kept(self, questions: Mapping[str, int]) -> dict[str, Kept]:
-        """What AWS has of each shard, as so many pages tell: some it does not list yet, others are gone."""
+        """What AWS has of each shard, as so many pages tell: some it does not list yet, others are gone.
+
+        It may deny a shard for a moment, so it is asked again about those for a while.
+        """
         found: dict[str, Kept] = {}
 
         async def ask(shard_id: str) -> None:
             found[shard_id] = await self.shard(shard_id).kept(questions[shard_id])
 
-        await few_at_once(ask, questions)
-        return found
+        loop = asyncio.get_running_loop()
+        asked, began = list(questions), loop.time()
+        while True:
+            is_last = loop.time() - began >= _DENIAL_SECONDS
+            await few_at_once(ask, asked)
+            asked = [one for one in asked if found[one] is Kept.NOTHING]
+            if is_last or not asked:
+                return found
+            await asyncio.sleep(_DENIAL_PAUSE_SECONDS)
 
     async def aclose(self) -> None:
         await self._listings.aclose()

@@ -98,6 +98,7 @@ class Watch:
         if isinstance(start, Checkpoint):
             self._lineage = Lineage(self._beginnings.resumed(start.positions))
         self._lineage.learn(listing.shards)
+        self._lineage.give_up(self._beginnings.shards)
         if start == LATEST:
             await self._begin_at_newest(listing)
         elif start == TRIM_HORIZON:
@@ -106,7 +107,6 @@ class Watch:
         self._held = set(self._lineage.unlisted)
         await self._probe()
         self._beginnings.add(self._lineage.closed(self._lineage.climb()))
-        self._is_asking = True
         questions = self._gaps.look(self._lineage, listing.asked_at)
         answers = await answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
         self._beginnings.add(self._lineage.closed(self._gaps.settle(self._lineage, answers)))
@@ -114,7 +114,6 @@ class Watch:
             if shard_id not in self._held and not isinstance(position, OldestOfLine):
                 self._follow(shard_id, position)
         self._learn(listing)
-        self._is_asking = False
         self._start(self._read())
         self._start(self._list())
 

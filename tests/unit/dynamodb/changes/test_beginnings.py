@@ -223,6 +223,60 @@ def test_watch_goes_on_when_one_of_two_children_of_a_beginning_has_brought_somet
     on(streams, scene)
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+@pytest.mark.parametrize("children", [("c",), ("c", "d")])
+def test_watch_goes_on_from_a_beginning_that_is_no_longer_listed(is_gone: bool, children: tuple[str, ...]) -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        streams.add("p")
+        streams.close("p", *children)
+        for number, child in enumerate(children):
+            streams.write(child, "k", number)
+            streams.close(child)
+        streams.gone.add("p")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            first = watching.messages[0].checkpoint
+        streams.shards["p"].is_listed = False
+        if not is_gone:
+            streams.gone.clear()
+        async with service.watch(checkpoint=first) as resumed:
+            await resumed.during(300)
+            assert sorted(resumed.changes) == [f"k/{number}" for number in range(len(children))]
+
+    on(streams, scene)
+
+
+def test_beginning_that_is_no_longer_listed_and_has_no_children_is_lost_history() -> None:
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        streams.add("p").is_closed = True
+        streams.gone.add("p")
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            first = watching.messages[0].checkpoint
+        streams.shards["p"].is_listed = False
+        async with service.watch(checkpoint=first) as resumed:
+            with pytest.raises(HistoryLost):
+                await resumed.during(60)
+
+    on(streams, scene)
+
+
+def test_only_what_was_closed_when_it_began_may_be_gone_when_a_watch_goes_on(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            first = watching.messages[0].checkpoint
+        streams.write("one", "k", 1)
+        streams.close("one", "two")
+        streams.gone.add("one")
+        async with service.watch(checkpoint=first) as resumed:
+            with pytest.raises(HistoryLost):
+                await resumed.during(60)
+
+    on(streams, scene)
+
+
 def test_beginning_whose_oldest_record_goes_before_it_is_read_begins_with_the_next() -> None:
     streams = Trimming()
 

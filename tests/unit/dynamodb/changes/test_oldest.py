@@ -370,6 +370,6 @@ def test_few_are_asked_about_of_many_lines_that_the_stream_does_not_know(streams
             with pytest.raises(HistoryLost):
                 await watching.during(60)
         # And one for the shard that it does know.
-        assert streams.calls["GetShardIterator"] <= 64 + 1
+        assert streams.calls["GetShardIterator"] <= 4 * 64 + 1
 
     on(streams, scene)
