@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from awsidecar.dynamodb.v1.batch_pb2 import DeleteRequest, KeysAndAttributes, PutRequest
-from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, BatchWriteStreamRequest
+from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchGetStreamRequest, BatchWriteStreamRequest, StreamedWrite
 from awsidecar.exceptions import BatchFailed, SidecarError
 from awsidecar.failures import failure_of_part, out_of_time, shutting_down
 from awsidecar.messages import converter
 from awsidecar.operations import OWN
+from awsidecar.unsent_writes import UnsentWrites
 from awsidecar.values import Fault, Value, fill_attributes, plain_attributes
 
 WRITE_STREAM, GET_STREAM = OWN["BatchWriteStream"], OWN["BatchGetStream"]
 
-# Elements of one request: enough to be cheap, and few enough to be under way soon.
-_REQUEST_ELEMENTS = 100
-_REQUEST_BYTES = 1024 * 1024
+# Reads of one request: enough to be cheap, and few enough to be under way soon.
+_REQUEST_READS = 100
 # Elements without an outcome, and what they take. Fewer than the sidecar reads ahead, so that it never waits for us
 # while we wait for it.
 _MOST_OPEN = 2000
@@ -71,6 +71,8 @@ class WriteProgress:
         # The first of them that failed, by their index.
         self._kept: list[FailedWrite] = []
         self._kept_bytes = 0
+        # What the errors have that tell of them.
+        self._shared: tuple[SidecarError | None, tuple[FailedWrite, ...]] = None, ()
         # What `on_failure` is still to be told of: what failed in one response, or with the stream.
         self._untold: deque[FailedWrite] = deque()
         self._is_telling = False
@@ -79,8 +81,7 @@ class WriteProgress:
         # Of all that failed.
         self._failed = 0
         self._is_ambiguous = False
-        self._request = BatchWriteStreamRequest()
-        self._request_bytes = 0
+        self._unsent = UnsentWrites()
         # Writes that AWS has done.
         self.done = 0
         # Whether time is up, so that nothing more is done.
@@ -100,8 +101,18 @@ class WriteProgress:
 
     @property
     def is_due(self) -> bool:
-        """Whether the request is worth sending."""
-        return len(self._request.writes) >= _REQUEST_ELEMENTS or self._request_bytes >= _REQUEST_BYTES
+        """Whether there is a request that is worth sending, and room for it."""
+        return self._unsent.is_due and self._has_room
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether not too much is under way for one more request."""
+        under_way, its_bytes = len(self._open) - self._unsent.count, self._open_bytes - self._unsent.size
+        return under_way < _MOST_OPEN and its_bytes < _MOST_OPEN_BYTES
+
+    def may_send_of(self, count: int) -> bool:
+        """Whether one of the first so many writes is still to be sent, and there is room."""
+        return self.count - self._unsent.count < count and self._has_room
 
     def has_open_of(self, count: int) -> bool:
         """Whether one of the first so many writes has no outcome."""
@@ -112,22 +123,21 @@ class WriteProgress:
 
         When the stream has ended, it fails at once, with `BatchFailed`.
         """
-        message = PutRequest()
-        _fill(PutRequest, message, "Item", item)
-        write = self._request.writes.add(table_name=self._named(table_name), put=message)
-        self._note(_Open(write.table_name, item, None, message.ByteSize()))
+        write = StreamedWrite(put=PutRequest())
+        _fill(PutRequest, write.put, "Item", item)
+        write.table_name = self._named(table_name)
+        self._note(write, _Open(write.table_name, item, None, write.put.ByteSize()))
 
     def delete(self, key: Mapping[str, Value], table_name: str | None) -> None:
         """Adds a deletion to the request, likewise."""
-        message = DeleteRequest()
-        _fill(DeleteRequest, message, "Key", key)
-        write = self._request.writes.add(table_name=self._named(table_name), delete=message)
-        self._note(_Open(write.table_name, None, key, message.ByteSize()))
+        write = StreamedWrite(delete=DeleteRequest())
+        _fill(DeleteRequest, write.delete, "Key", key)
+        write.table_name = self._named(table_name)
+        self._note(write, _Open(write.table_name, None, key, write.delete.ByteSize()))
 
-    def request(self) -> BatchWriteStreamRequest | None:
-        """What is to be sent; None when there is nothing."""
-        request, self._request, self._request_bytes = self._request, BatchWriteStreamRequest(), 0
-        return request if request.writes else None
+    def request(self) -> BatchWriteStreamRequest:
+        """What is to be sent next; there must be something."""
+        return self._unsent.pop()
 
     def note(self, response: Any) -> None:
         """Takes note of the outcomes in a response, of all of them before anybody is told of one."""
@@ -152,7 +162,7 @@ class WriteProgress:
         # What a stream has not told of when the sidecar ends it was not done, unless the error says otherwise.
         is_open = broken is not None and broken.ambiguous
         self._has_stream_ended, self._broken = True, broken or self._broken
-        self._request, self._request_bytes = BatchWriteStreamRequest(), 0
+        self._unsent.clear()
         # Nothing is added by whoever is told: it would fail, be told of, and so on.
         was_closed, self.is_closed = self.is_closed, True
         while self._open:
@@ -162,9 +172,17 @@ class WriteProgress:
         self._tell()
         self.is_closed = was_closed
         if self._failed:
-            kept, ambiguous = tuple(self._kept), self._is_ambiguous
-            first = next((one.error for one in kept if one.error is not None), None)
-            raise BatchFailed(first, kept, self.done, failed=self._failed, ambiguous=ambiguous) from self._broken
+            first, kept = self._all_kept()
+            raise BatchFailed(
+                first, kept, self.done, failed=self._failed, ambiguous=self._is_ambiguous
+            ) from self._broken
+
+    def _all_kept(self) -> tuple[SidecarError | None, tuple[FailedWrite, ...]]:
+        """The first error, and the first writes that failed. Errors share them as long as no more are kept."""
+        if len(self._shared[1]) < len(self._kept):
+            kept = tuple(self._kept)
+            self._shared = next((one.error for one in kept if one.error is not None), None), kept
+        return self._shared
 
     def _fail(self, index: int, write: _Open, error: SidecarError | None, *, ambiguous: bool) -> None:
         failed = FailedWrite(index, write.table_name, write.item, write.key, error, ambiguous)
@@ -204,6 +222,11 @@ class WriteProgress:
             raise RuntimeError("flush() in on_failure: outcomes are taken when it has returned")
         self.check_open()
 
+    def check_stream(self) -> None:
+        """Raises `BatchFailed` when the stream has ended, unless all was done."""
+        if self._has_stream_ended:
+            self.check()
+
     def check_open(self) -> None:
         """Raises RuntimeError when the batch has ended."""
         if self.is_closed:
@@ -223,16 +246,16 @@ class WriteProgress:
             raise TypeError("TableName: the batch has none, so each write must have one")
         return found
 
-    def _note(self, write: _Open) -> None:
+    def _note(self, write: StreamedWrite, open_one: _Open) -> None:
         index, self.count = self.count, self.count + 1
-        if not self._has_stream_ended:
-            self._open[index] = write
-            self._open_bytes += write.size
-            self._request_bytes += write.size
+        if self._has_stream_ended:
+            # It is never sent: whatever became of those before, it was not done.
+            self._fail(index, open_one, self._broken, ambiguous=False)
+            self.check()
             return
-        # It is never sent: whatever became of those before, it was not done.
-        self._fail(index, write, self._broken, ambiguous=False)
-        self.check()
+        self._open[index] = open_one
+        self._open_bytes += open_one.size
+        self._unsent.add(write, open_one.size)
 
 
 class ReadProgress:
@@ -253,7 +276,7 @@ class ReadProgress:
 
     @property
     def is_due(self) -> bool:
-        return len(self._request.gets) >= _REQUEST_ELEMENTS
+        return len(self._request.gets) >= _REQUEST_READS
 
     @property
     def has_open(self) -> bool:

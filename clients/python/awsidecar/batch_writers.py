@@ -68,24 +68,26 @@ class BatchWriter:
         self._send_if_due()
 
     def flush(self) -> None:
-        """Sends what is there, and returns when each write has its outcome; failures are raised at the end."""
+        """Sends what is there, and returns when each write has its outcome; failures are raised at the end.
+
+        Raises `BatchFailed` when the stream has ended, unless all was done.
+        """
         self._progress.check_flush()
         while self._progress.has_open_of(self._progress.count):
             # Each time: `on_failure` may have added something.
-            self._send()
-            self._take()
+            self._go_on()
+        self._progress.check_stream()
 
     def _send_if_due(self) -> None:
-        if self._progress.is_due:
-            self._send()
-        while self._progress.is_full:
-            self._send()
-            self._take()
+        while self._progress.is_due or self._progress.is_full:
+            self._go_on()
 
-    def _send(self) -> None:
-        request = self._progress.request()
-        if request is not None:
-            self._exchange.send(request)
+    def _go_on(self) -> None:
+        """Sends one request, or takes one response when there is none, or enough is under way."""
+        if self._progress.may_send_of(self._progress.count):
+            self._exchange.send(self._progress.request())
+        else:
+            self._take()
 
     def _take(self) -> None:
         """Takes note of one response, and when time is up of all. What is open when the stream has ended was not attempted."""
@@ -132,6 +134,8 @@ class AioBatchWriter:
         self._exchange = AioExchange(calls, WRITE_STREAM, timeout)
         # Who sends or takes: a stream has one at a time.
         self._turn = asyncio.Lock()
+        # Whether a task leaves the block: it does the work of all.
+        self._is_leaving = False
 
     @property
     def done(self) -> int:
@@ -149,54 +153,57 @@ class AioBatchWriter:
         await self._send_if_due()
 
     async def flush(self) -> None:
-        """Sends what is there, and returns when each of these writes has its outcome; failures are raised at the end."""
+        """Sends what is there, and returns when each of these writes has its outcome; failures are raised at the end.
+
+        Raises `BatchFailed` when the stream has ended, unless all was done.
+        """
         self._progress.check_open()
         count = self._progress.count
         async with self._turn:
             # Who had the turn before may have ended the batch; or has waited for all of these, and then all is well.
             if self._progress.has_open_of(count):
                 self._progress.check_open()
-                await self._send()
-            while self._progress.has_open_of(count):
-                await self._take()
+            await self._wait_for(count)
+        self._progress.check_stream()
 
     async def _finish(self) -> None:
         """Waits for all writes, for a while those that other tasks add meanwhile included, and ends the call."""
+        self._is_leaving = True
         async with self._turn:
             self._progress.check_open()
             for _ in range(_MOST_ROUNDS):
-                await self._wait_for_all()
+                await self._wait_for(self._progress.count)
                 # A task that `on_failure` has just begun comes to its write.
                 await asyncio.sleep(0)
             # What is written from now on would be sent by nobody, or nobody would take its outcome.
             self._progress.is_closed = True
-            await self._wait_for_all()
+            await self._wait_for(self._progress.count)
             await self._exchange.end()
 
-    async def _wait_for_all(self) -> None:
-        """Returns when each write that is there now has its outcome."""
-        count = self._progress.count
+    async def _wait_for(self, count: int) -> None:
+        """Returns when each of the first so many writes has its outcome."""
         while self._progress.has_open_of(count):
-            await self._send()
-            await self._take()
+            await self._go_on(count)
 
     async def _send_if_due(self) -> None:
-        if not (self._progress.is_due or self._progress.is_full):
-            return
-        async with self._turn:
-            # Who had the turn before may have ended the batch; or has sent all of this, and then all is well.
-            if self._progress.is_due or self._progress.is_full:
-                self._progress.check_open()
-            if self._progress.is_due:
-                await self._send()
-            while self._progress.is_full:
-                await self._send()
-                await self._take()
+        while self._progress.is_due or self._progress.is_full:
+            # A turn for each step: a task that leaves the block comes to its own soon, although others go on writing.
+            async with self._turn:
+                # Who had the turn before may have ended the batch; or has sent all of this, and then all is well.
+                if self._progress.is_due or self._progress.is_full:
+                    self._progress.check_open()
+                    if not self._is_leaving:
+                        await self._go_on(self._progress.count)
 
-    async def _send(self) -> None:
-        request = self._progress.request()
-        if request is not None:
-            await self._exchange.send(request)
+    async def _go_on(self, count: int) -> None:
+        """Sends one request with some of the first so many writes, or takes one response.
+
+        It takes one when these are sent, or when enough is under way.
+        """
+        if self._progress.may_send_of(count):
+            await self._exchange.send(self._progress.request())
+        else:
+            await self._take()
 
     async def _take(self) -> None:
         """Takes note of one response, and when time is up of all. What is open when the stream has ended was not attempted."""

@@ -225,6 +225,11 @@ def test_what_was_done_is_not_told_of_when_the_stream_ends_after_the_listener_wr
     assert (caught.value.done, caught.value.failed, caught.value.ambiguous) == (499, len(heard), False)
 
 
+def depth() -> int:
+    """How many calls deep this one is."""
+    return sum(1 for _ in traceback.walk_stack(inspect.currentframe()))
+
+
 def test_the_listener_may_write_again_any_number(sidecar: FakeSidecar, client: awsidecar.Client) -> None:
     """It is called by itself at no time."""
     sidecar.exchanges["BatchWriteStream"] = writes_done(dict.fromkeys(range(7500), THROTTLED))
@@ -233,16 +238,35 @@ def test_the_listener_may_write_again_any_number(sidecar: FakeSidecar, client: a
 
     def again(failed: awsidecar.FailedWrite) -> None:
         nonlocal most_open
-        depths.add(len(inspect.stack(0)))
+        depths.add(depth())
         batch.put_item(Item={"id": failed.index})
         most_open = max(most_open, len(batch._progress._open))
 
-    batch = client.dynamodb.batch_writer("users", timeout=20, on_failure=again)
+    batch = client.dynamodb.batch_writer("users", timeout=60, on_failure=again)
     with pytest.raises(errors.BatchFailed) as caught:
         write(batch, 2500)
     assert (caught.value.failed, caught.value.done) == (7500, 2500)
     assert max(depths) - min(depths) < 10
     assert most_open <= 2000
+
+
+def test_a_listener_that_writes_more_than_may_be_under_way_is_told_of_one_write_after_the_other(
+    sidecar: FakeSidecar, client: awsidecar.Client
+) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done(dict.fromkeys(range(100), THROTTLED))
+    heard: list[int] = []
+
+    def write_much(failed: awsidecar.FailedWrite) -> None:
+        heard.append(failed.index)
+        for number in range(30):
+            batch.put_item(Item={"id": number})
+            assert heard[-1] == failed.index
+
+    batch = client.dynamodb.batch_writer("users", timeout=20, on_failure=write_much)
+    with pytest.raises(errors.BatchFailed) as caught:
+        write(batch, 100)
+    assert heard == list(range(100))
+    assert (caught.value.failed, caught.value.done) == (100, 3000)
 
 
 def test_the_listener_cannot_flush(sidecar: FakeSidecar, client: awsidecar.Client) -> None:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 import awsidecar
 from awsidecar import aio, errors
+from awsidecar.dynamodb.v1 import batch_streams_pb2 as pb
 from awsidecar.dynamodb.v1.failure_pb2 import Failure
 
 from .batch_streams import THROTTLED, writes_done
@@ -51,6 +52,18 @@ class Slow:
             yield response
 
 
+@pytest.mark.parametrize(("size", "most"), [pytest.param(1, 100, id="small"), pytest.param(50_000, 21, id="large")])
+async def test_what_tasks_write_at_once_is_sent_in_requests_of_the_usual_size(
+    sidecar: FakeSidecar, size: int, most: int
+) -> None:
+    """One that is too large is refused by gRPC, and then nobody knows which of its writes were done."""
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+    async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
+        await asyncio.gather(*(batch.put_item(Item={"id": number, "b": b"x" * size}) for number in range(450)))
+    assert batch.done == 450
+    assert {len(received.message.writes) for received in sidecar.received} == {most, 450 % most}
+
+
 async def test_a_flush_waits_for_what_was_written_before_it_and_not_for_others(sidecar: FakeSidecar) -> None:
     slow = Slow(sidecar)
     async with aio.connect(sidecar.target) as client, client.dynamodb.batch_writer("users", timeout=20) as batch:
@@ -79,9 +92,9 @@ async def test_a_write_of_a_task_is_done_also_while_another_task_leaves_the_bloc
         assert batch.done == 2
 
 
-def puts_of(batch: Any, count: int) -> asyncio.Future[list[Any]]:
+def puts_of(batch: Any, count: int, much: bytes = b"") -> asyncio.Future[list[Any]]:
     """Writes at once, in a task each; they run until they have to wait as soon as the event loop comes to them."""
-    writing = (batch.put_item(Item={"id": number}) for number in range(count))
+    writing = (batch.put_item(Item={"id": number, "much": much}) for number in range(count))
     return asyncio.gather(*writing, return_exceptions=True)
 
 
@@ -182,6 +195,43 @@ async def test_a_task_that_goes_on_writing_does_not_keep_another_in_the_block(si
         assert 2 < adding.added < 10
         assert batch.done == adding.added
         assert [str(one) for one in adding.refusals] == ["the batch has ended: nothing is sent any more"]
+
+
+def _none_done(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+    index = 0
+    for request in requests:
+        response = pb.BatchWriteStreamResponse()
+        for _ in request.writes:
+            response.outcomes.add(index=index).failure.CopyFrom(Failure(code=8, message="slow down"))
+            index += 1
+        yield response
+
+
+async def test_tasks_that_write_again_whatever_fails_do_not_keep_another_in_the_block(sidecar: FakeSidecar) -> None:
+    """The batch is full all the time."""
+    sidecar.exchanges["BatchWriteStream"] = _none_done
+    again: set[asyncio.Future[None]] = set()
+    failing, is_over = asyncio.Event(), False
+
+    def write_again(failed: awsidecar.FailedWrite) -> None:
+        failing.set()
+        if not is_over:
+            assert failed.item is not None
+            again.add(writing := asyncio.ensure_future(batch.put_item(Item=failed.item)))
+            writing.add_done_callback(again.discard)
+            writing.add_done_callback(asyncio.Future.exception)
+
+    async with aio.connect(sidecar.target) as client:
+        batch = client.dynamodb.batch_writer("users", timeout=60, on_failure=write_again)
+        writing = puts_of(batch, 30, b"x" * 380_000)
+        await failing.wait()
+        try:
+            with pytest.raises(errors.BatchFailed, match="slow down"):
+                async with asyncio.timeout(30):
+                    await batch.__aexit__(None, None, None)
+        finally:
+            is_over = True
+            await asyncio.gather(writing, *again, return_exceptions=True)
 
 
 async def test_what_the_listener_has_a_task_write_again_is_done_before_the_block_is_left(

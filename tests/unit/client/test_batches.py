@@ -183,16 +183,32 @@ async def test_each_write_to_a_stream_that_has_ended_fails_at_once(sidecar: Fake
     assert isinstance(caught.value.__cause__, errors.Unavailable)
 
 
+@pytest.mark.parametrize(
+    ("size", "sent"), [pytest.param(1, 2_000, id="small"), pytest.param(100_000, 88, id="large")]
+)
+def test_as_much_is_under_way_as_the_sidecar_reads_ahead(size: int, sent: int) -> None:
+    """So that it never waits for a client that waits for it, however much tasks have written at once."""
+    progress = WriteProgress("users")
+    for _ in range(2_500):
+        progress.put({"id": 1, "binary": b"x" * size}, None)
+    under_way = 0
+    while progress.is_due:
+        assert progress.may_send_of(progress.count)
+        under_way += len(progress.request().writes)
+    assert under_way == sent
+    assert progress.is_full
+
+
 def test_nothing_is_sent_to_a_stream_that_has_ended() -> None:
     """Requests that nobody reads would pile up."""
     progress = WriteProgress("users")
     progress.put({"id": 1}, None)
     with pytest.raises(errors.BatchFailed):
         progress.check()
-    assert progress.request() is None
+    assert not progress.may_send_of(progress.count)
     with pytest.raises(errors.BatchFailed):
         progress.delete({"id": 2}, None)
-    assert progress.request() is None
+    assert not progress.may_send_of(progress.count)
 
 
 @pytest.mark.parametrize("attempt", range(20))
