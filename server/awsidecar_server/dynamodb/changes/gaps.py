@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from heapq import nsmallest
 from operator import itemgetter
 
@@ -36,11 +36,16 @@ class Gaps:
         self._long_overdue: set[str] = set()
         # The parents of the oldest shards that are listed, of which AWS has said that it has them not.
         self._denied: set[str] = set()
-        # Those that AWS has had since the watch began, and does not list. They may go: it wants what is kept.
+        # Those that AWS has had since this watch began, or has listed to the one before, and does not list. They may go: it
+        # wants what is kept.
         self._dispensable: set[str] = set()
         # Those that were done without. They may come no more, nor those before them, but for what was read.
         self._passed: set[str] = set()
+        # Those of which nothing was passed over, as they are read, or AWS has nothing of them. When what follows was done
+        # without, they may be listed all the same, and AWS is not asked about them at each list.
         self._cleared: set[str] = set()
+        # Of the checkpoint, those that may be empty, and are not listed.
+        self._doubtful: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._since)
@@ -49,8 +54,10 @@ class Gaps:
         """A shard is read: nothing of it is passed over."""
         self._cleared.add(shard_id)
 
-    def look(self, lineage: Lineage, now: float) -> dict[str, int]:
+    def look(self, lineage: Lineage, beginnings: Collection[str], now: float) -> dict[str, int]:
         """Looks for gaps after a list that was asked for at `now`: a slow client looks at its lists late.
+
+        Of the `beginnings`, there may be nothing any more: where one of a checkpoint is gone, its children begin.
 
         Returns the shards that AWS is to be asked about, and how many pages without records will do. Raises `HistoryLost`
         where that is no use: nobody knows the names of the children that should have come after an end.
@@ -65,9 +72,12 @@ class Gaps:
         self._denied &= oldest
         self._dispensable &= self._since.keys()
         self._cleared = lineage.listed_of(self._cleared)
-        came = lineage.listed_of(self._passed | lineage.parents(self._passed)) - self._cleared
+        came = lineage.listed_of(self._passed | lineage.parents(self._passed)) | lineage.overtaken
+        came -= self._cleared
         self._passed |= came
-        asked = dict.fromkeys(oldest - self._denied, 1)
+        self._doubtful = set(lineage.unlisted.intersection(beginnings))
+        doubtful = {one for one in self._doubtful - self._dispensable if lineage.children(one)}
+        asked = dict.fromkeys((oldest - self._denied) | doubtful, 1)
         for one in (*nsmallest(_MOST_OVERDUE, self._overdue), *nsmallest(_MOST_OVERDUE, came)):
             asked[one] = _MOST_EMPTY_PAGES_OF_CLOSED if lineage.children(one) else _MOST_EMPTY_PAGES
         return asked
@@ -85,6 +95,9 @@ class Gaps:
         # What is gone comes first: of two errors, it is the one that does not pass.
         for shard_id, kept in sorted(answers.items(), key=itemgetter(1)):
             children = oldest.get(shard_id, ())
+            doubtful = shard_id in self._doubtful
+            if doubtful:
+                self._dispensable.add(shard_id)
             if shard_id in self._passed:
                 # A list may be an old one, which has what is gone. Of one that seems open, nobody knows what will come.
                 if kept > Kept.EMPTY:
@@ -101,12 +114,13 @@ class Gaps:
                 # An open shard is young, and so may be its parent: AWS is asked again when its time is over.
                 self._denied.add(shard_id)
                 continue
-            elif kept is Kept.EMPTY and isinstance(lineage.frontier.get(shard_id), OldestOfLine):
-                if shard_id not in self._long_overdue:
+            elif kept is Kept.EMPTY and (doubtful or isinstance(lineage.frontier.get(shard_id), OldestOfLine)):
+                # Before one of the checkpoint, nothing is sought: who has made that knew where the line begins.
+                if shard_id not in (self._overdue if doubtful else self._long_overdue):
                     continue
                 positions.update(dict.fromkeys(self._children(lineage, shard_id), Oldest()))
                 given_up.append(shard_id)
-            elif shard_id in self._overdue:
+            elif shard_id in self._overdue or (doubtful and not kept and lineage.children(shard_id)):
                 positions.update(dict.fromkeys(self._without(lineage, shard_id, kept), Oldest()))
                 given_up.append(shard_id)
             given_up += [one.shard_id for one in children]
@@ -122,8 +136,8 @@ class Gaps:
         return self._children(lineage, shard_id)
 
     def _children(self, lineage: Lineage, shard_id: str) -> list[str]:
-        children = lineage.children(shard_id)
-        if not children:
+        if not lineage.children(shard_id):
             raise HistoryLost(shard_id)
         self._passed.add(shard_id)
-        return children
+        # A checkpoint that nobody was sent may name some of them, too.
+        return lineage.unread_children(shard_id)

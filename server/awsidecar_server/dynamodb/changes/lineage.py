@@ -55,6 +55,8 @@ class Lineage:
         self._ends: set[str] = set()
         # Those that have come to their end since `begin`; None: anything may have happened.
         self._ended: list[str] | None = None
+        # Those that stood for their line when what follows them was read already: AWS must have nothing of them.
+        self.overtaken: set[str] = set()
         # Another number says that the frontier is another one.
         self.version = 0
         self._look()
@@ -124,7 +126,10 @@ class Lineage:
         AWS lists them with a delay. When they do not come, their records are gone.
         """
         lines = {one for one in self._lines() if one not in self._listed}
-        return {shard.parent_id for shard in self.orphans() if shard.parent_id} | self._unlisted | lines
+        if self._unlisted:
+            # Their line is not known: what looks like an orphan may be before them.
+            return lines | self._unlisted
+        return {shard.parent_id for shard in self.orphans() if shard.parent_id} | lines
 
     def oldest(self) -> dict[str, list[ListedShard]]:
         """The listed shards that stand for their line, by their parents: AWS must tell whether it has those."""
@@ -135,13 +140,6 @@ class Lineage:
                 found.setdefault(shard.parent_id, []).append(shard)
         return found
 
-    def give_up(self, shard_ids: Iterable[str]) -> None:
-        """Lets the children of those that are not listed stand for their line; where there are none, they do themselves."""
-        for shard_id in [one for one in shard_ids if one not in self._listed]:
-            del self._frontier[shard_id]
-            self._frontier.update(dict.fromkeys(self.children(shard_id) or [shard_id], OldestOfLine()))
-        self._look()
-
     def climb(self) -> dict[str, Position]:
         """Lets the listed shards that stand for their line give way to the oldest listed ones before them.
 
@@ -149,6 +147,10 @@ class Lineage:
         """
         begun: dict[str, Position] = {}
         passed: set[str] = set()
+        overtaken = self._settled.intersection(self._lines())
+        self.overtaken |= overtaken
+        for name in overtaken:
+            del self._frontier[name]
         lines = [name for name in self._lines() if name in self._listed]
         for name in lines:
             del self._frontier[name]
@@ -162,7 +164,7 @@ class Lineage:
             elif not self._is_ahead(shard.parent_id, passed):
                 self._frontier[shard.shard_id] = OldestOfLine()
             # Otherwise its turn comes after its parent's.
-        if lines:
+        if lines or overtaken:
             self._look()
         return begun
 
@@ -188,6 +190,10 @@ class Lineage:
     def children(self, shard_id: str) -> list[str]:
         """Those that are listed."""
         return [shard.shard_id for shard in self._children.get(shard_id, ())]
+
+    def unread_children(self, shard_id: str) -> list[str]:
+        """Those that are listed, and neither read nor being read."""
+        return [shard.shard_id for shard in self._unread(self._children.get(shard_id, ()))]
 
     def put(self, positions: Mapping[str, Position]) -> None:
         """Begins these shards at these positions, whatever is with their parents."""

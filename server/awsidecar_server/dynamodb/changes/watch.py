@@ -98,7 +98,6 @@ class Watch:
         if isinstance(start, Checkpoint):
             self._lineage = Lineage(self._beginnings.resumed(start.positions))
         self._lineage.learn(listing.shards)
-        self._lineage.give_up(self._beginnings.shards)
         if start == LATEST:
             await self._begin_at_newest(listing)
         elif start == TRIM_HORIZON:
@@ -107,7 +106,7 @@ class Watch:
         self._held = set(self._lineage.unlisted)
         await self._probe()
         self._beginnings.add(self._lineage.closed(self._lineage.climb()))
-        questions = self._gaps.look(self._lineage, listing.asked_at)
+        questions = self._gaps.look(self._lineage, self._beginnings.shards, listing.asked_at)
         answers = await answers_in_time(self._reading, questions, self._verify, self._order.heartbeat_seconds)
         self._beginnings.add(self._lineage.closed(self._gaps.settle(self._lineage, answers)))
         for shard_id, position in self._lineage.frontier.items():
@@ -120,7 +119,8 @@ class Watch:
     async def _probe(self) -> None:
         """Asks about one of the shards that are not listed: AWS tells one that is gone from one that it lists late."""
         frontier = self._lineage.frontier
-        asked = min((one for one in self._held if not isinstance(frontier[one], End)), default=None)
+        certain = self._held - self._beginnings.shards
+        asked = min((one for one in certain if not isinstance(frontier[one], End)), default=None)
         if asked is not None:
             await self._shard(asked).page(frontier[asked])
 
@@ -223,13 +223,14 @@ class Watch:
         self._lineage.learn(listing.shards)
         for shard_id in self._held - self._lineage.unlisted:
             self._held.remove(shard_id)
-            self._follow(shard_id, self._lineage.frontier[shard_id])
+            if shard_id in self._lineage.frontier:
+                self._follow(shard_id, self._lineage.frontier[shard_id])
         now = listing.asked_at
         if self._begins_until is not None:
             self._lineage.put({one.shard_id: OldestOfLine() for one in self._lineage.orphans()})
             self._begins_until = self._begins_until if now < self._begins_until else None
         self._begin_lines(self._lineage.climb())
-        questions = self._gaps.look(self._lineage, now)
+        questions = self._gaps.look(self._lineage, self._beginnings.shards, now)
         if questions and not self._is_asking:
             self._is_asking = True
             self._start(self._ask(questions))

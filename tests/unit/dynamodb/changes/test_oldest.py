@@ -331,8 +331,8 @@ def test_more_pages_are_read_of_a_shard_that_must_have_an_end() -> None:
     lineage = Lineage({"son": OldestOfLine(), "open": After("1")})
     lineage.learn([ListedShard("son", "root")])
     gaps = Gaps()
-    assert gaps.look(lineage, 0) == {"root": 1}
-    assert gaps.look(lineage, 31) == {"root": 30, "open": 5}
+    assert gaps.look(lineage, set(), 0) == {"root": 1}
+    assert gaps.look(lineage, set(), 31) == {"root": 30, "open": 5}
 
 
 def test_aws_is_not_asked_anew_while_it_gives_no_answer() -> None:
@@ -355,8 +355,8 @@ def test_aws_is_not_asked_anew_while_it_gives_no_answer() -> None:
 def test_of_shards_that_do_not_come_the_one_that_is_gone_is_told_of() -> None:
     lineage = Lineage({"a": OldestOfLine(), "b": OldestOfLine(), "c": OldestOfLine()})
     gaps = Gaps()
-    assert (gaps.look(lineage, 0), gaps.look(lineage, 30)) == ({}, {})
-    assert gaps.look(lineage, 31).keys() == {"a", "b", "c"}
+    assert (gaps.look(lineage, set(), 0), gaps.look(lineage, set(), 30)) == ({}, {})
+    assert gaps.look(lineage, set(), 31).keys() == {"a", "b", "c"}
     with pytest.raises(HistoryLost) as lost:
         gaps.settle(lineage, {"a": Kept.WITH_RECORDS, "b": Kept.NOTHING, "c": Kept.WITH_RECORDS})
     assert lost.value.metadata == {"shard_id": "b"}
