@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView, Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from awsidecar_server.dynamodb.changes.positions import Oldest, OldestIfAny, Position
-
-# How often AWS is asked again about a shard of which it says that it has it not.
-_MOST_DENIALS = 3
 
 
 class Beginnings:
@@ -17,34 +15,22 @@ class Beginnings:
     """
 
     def __init__(self) -> None:
-        # How often in a row AWS has denied that it has them.
-        self._denials: dict[str, int] = {}
+        self._shards: set[str] = set()
 
     @property
-    def shards(self) -> KeysView[str]:
-        return self._denials.keys()
+    def shards(self) -> AbstractSet[str]:
+        return self._shards
 
     def add(self, shard_ids: Iterable[str]) -> None:
-        for one in shard_ids:
-            self._denials.setdefault(one, 0)
+        self._shards.update(shard_ids)
 
     def note_records(self, shard_id: str) -> None:
         """The shard has brought some: nothing that follows may be missing."""
-        self._denials.pop(shard_id, None)
+        self._shards.discard(shard_id)
 
     def may_be_empty(self, shard_id: str, position: Position) -> bool:
         """Whether there may be nothing at the position that AWS denies."""
-        return isinstance(position, Oldest) and shard_id in self._denials
-
-    def note_answer(self, shard_id: str) -> None:
-        """AWS has the shard."""
-        if shard_id in self._denials:
-            self._denials[shard_id] = 0
-
-    def is_gone(self, shard_id: str) -> bool:
-        """Whether AWS has denied the shard again and again, this time included: it may be wrong for a moment."""
-        self._denials[shard_id] += 1
-        return self._denials[shard_id] > _MOST_DENIALS
+        return isinstance(position, Oldest) and shard_id in self._shards
 
     def resumable(self, frontier: Mapping[str, Position]) -> dict[str, Position]:
         """The frontier as a checkpoint has it: a watch that goes on from there can do without what may be empty, too."""

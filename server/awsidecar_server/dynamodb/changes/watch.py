@@ -10,6 +10,7 @@ from typing import Any
 from awsidecar.dynamodb.v1.watch_pb2 import WatchTableResponse
 from awsidecar_server.dynamodb.changes.beginnings import Beginnings
 from awsidecar_server.dynamodb.changes.checkpoints import Checkpoint
+from awsidecar_server.dynamodb.changes.denials import Denials
 from awsidecar_server.dynamodb.changes.gaps import PATIENCE_SECONDS as LISTING_PATIENCE_SECONDS
 from awsidecar_server.dynamodb.changes.gaps import Gaps
 from awsidecar_server.dynamodb.changes.lineage import Lineage
@@ -21,7 +22,7 @@ from awsidecar_server.dynamodb.changes.starts import LATEST, TRIM_HORIZON, Order
 from awsidecar_server.dynamodb.changes.stream_calls import Listing, few_at_once, is_passing
 from awsidecar_server.dynamodb.changes.stream_reading import StreamReading
 from awsidecar_server.dynamodb.changes.turns import Turns
-from awsidecar_server.errors import HistoryLost, NothingToWatch
+from awsidecar_server.errors import NothingToWatch
 from awsidecar_server.operations import converted
 
 # Pages that are being read, or are read and not yet sent, over all shards; what a slow client costs.
@@ -77,6 +78,7 @@ class Watch:
         # None, or until which list, shards that are found without their parent may be the oldest of their line.
         self._begins_until: float | None = None
         self._beginnings = Beginnings()
+        self._denials = Denials(self._beginnings)
         # Since when the stream has an end, and no more is known to come.
         self._read_since: float | None = None
 
@@ -287,7 +289,7 @@ class Watch:
     async def _read_page(self, shard_id: str, position: Position) -> None:
         shard = self._shard(shard_id)
         try:
-            page = await self._page(shard, shard_id, position)
+            page = await self._denials.page(shard, shard_id, position)
         except BaseException:
             self._room.release()
             raise
@@ -299,18 +301,6 @@ class Watch:
             del self._shards[shard_id]
         else:
             self._turns.put(shard_id, page.following, shard.due(page.following))
-
-    async def _page(self, shard: ShardReading, shard_id: str, position: Position) -> Page:
-        try:
-            page = await shard.page(position)
-        except HistoryLost:
-            if not self._beginnings.may_be_empty(shard_id, position):
-                raise
-            shard.put_off(position)
-            return Page((), End() if self._beginnings.is_gone(shard_id) else position)
-        if not shard.is_failing(position):
-            self._beginnings.note_answer(shard_id)
-        return page
 
     def _shard(self, shard_id: str) -> ShardReading:
         return self._shards.setdefault(shard_id, self._reading.shard(shard_id))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
-from tests.unit.dynamodb.changes.fakes import STREAM, FakeStreams
+from tests.unit.dynamodb.changes.fakes import STREAM, FakeStreams, rejected
 from tests.unit.dynamodb.changes.scenes import HOUR, on
 from tests.unit.dynamodb.changes.watching import Service, forged
 
@@ -95,6 +96,64 @@ def test_changes_that_are_gone_are_an_error_that_names_the_shard(streams: FakeSt
             with pytest.raises(HistoryLost) as lost:
                 await watching.until(1)
         assert (lost.value.reason, lost.value.metadata) == ("HISTORY_LOST", {"shard_id": "one"})
+
+    on(streams, scene)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "times"),
+    [
+        ("GetShardIterator", "ResourceNotFoundException", 3),
+        ("GetShardIterator", "TrimmedDataAccessException", 3),
+        ("GetRecords", "ResourceNotFoundException", 3),
+    ],
+)
+def test_changes_that_aws_denies_for_a_moment_come(
+    streams: FakeStreams, operation: str, code: str, times: int
+) -> None:
+    async def scene(service: Service) -> None:
+        streams.write("one", "a", 1)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            await watching.until(1)
+        streams.write("one", "a", 2)
+        streams.close("one", "two")
+        streams.write("two", "a", 3)
+        streams.fail(operation, partial(rejected, code), times=times)
+        async with service.watch(checkpoint=watching.checkpoint) as resumed:
+            assert await resumed.until(1) == ["a/2"]
+            streams.expire_iterators()
+            streams.fail(operation, partial(rejected, code), times=times)
+            assert await resumed.until(2) == ["a/2", "a/3"]
+
+    on(streams, scene)
+
+
+def test_changes_that_aws_denies_again_and_again_are_an_error_after_some_seconds(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        streams.write("one", "a", 1)
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            await watching.until(1)
+            streams.gone.add("one")
+            streams.expire_iterators()
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(HistoryLost):
+                await watching.during(60)
+            assert 3 < asyncio.get_running_loop().time() - began < 6
+
+    on(streams, scene)
+
+
+def test_failure_between_denials_says_nothing(streams: FakeStreams) -> None:
+    async def scene(service: Service) -> None:
+        async with service.watch(position="TRIM_HORIZON") as watching:
+            first = watching.messages[0].checkpoint
+        streams.write("one", "a", 1)
+        for _ in range(4):
+            streams.fail("GetShardIterator", partial(rejected, "ResourceNotFoundException"))
+            streams.fail("GetShardIterator", partial(rejected, "InternalServerError", status=500))
+        async with service.watch(checkpoint=first) as resumed:
+            with pytest.raises(HistoryLost):
+                await resumed.during(60)
 
     on(streams, scene)
 
