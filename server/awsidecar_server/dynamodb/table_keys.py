@@ -39,7 +39,6 @@ _PATIENCE_SECONDS = 10.0
 _PART_OF_CONNECTIONS = 4
 _FEWEST_ASKED = 2
 _MOST_WAITING = 1024
-_MOST_WAITING_OF_ONE = 512
 # Questions of one stream that began less than a second ago and have no answer: it may have elements of thousands of
 # tables. Older ones make room for others, so that those do not wait for a table that hangs. They end in time, which
 # leaves 80 of a stream under way at most.
@@ -157,7 +156,8 @@ class TableKeys:
                 await check()
 
     def _is_refused(self, caller: Caller, is_urgent: bool) -> bool:
-        if len(self._flights) >= _MOST_WAITING or self._asking[caller] >= _MOST_WAITING_OF_ONE:
+        # Half of the places that others leave: where some have as many as they may, the next one still has its half.
+        if self._asking[caller] >= _MOST_WAITING - len(self._flights):
             return True
         return is_urgent and self._turns.is_crowded(caller)
 

@@ -229,6 +229,48 @@ def test_caller_that_asks_very_much_leaves_others_room_to_wait() -> None:
     virtual_time.run(play())
 
 
+@pytest.mark.parametrize("callers", [1, 2, 9])
+def test_callers_that_ask_very_much_leave_a_place_for_another_one(callers: int) -> None:
+    async def play() -> None:
+        aws = Hanging(600)
+        keys = TableKeys(aws, 100)
+        asking = [
+            asyncio.ensure_future(keys.of(name, session(f"AKIABAD{number}"), is_urgent=False))
+            for number in range(callers)
+            for name in aws.hanging
+        ]
+        await asyncio.sleep(1)
+        # Half of what others leave.
+        assert len(keys._flights) == 1024 - 1024 // 2**callers
+        waiting = asyncio.ensure_future(keys.of("T", SCOPE, is_urgent=False))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(keys._flights) == 1024 - 1024 // 2**callers + 1
+        await asyncio.gather(*asking, waiting)
+        assert not keys._asking
+
+    virtual_time.run(play())
+
+
+def test_who_finds_all_places_taken_goes_on_at_once_without_the_key() -> None:
+    async def play() -> None:
+        aws, loop = Hanging(600), asyncio.get_running_loop()
+        keys = TableKeys(aws, 100)
+        scopes = [session(f"AKIA{number}") for number in range(20)]
+        asking = [
+            asyncio.ensure_future(keys.of(name, scope, is_urgent=False)) for scope in scopes for name in aws.hanging
+        ]
+        await asyncio.sleep(1)
+        assert len(keys._flights) == 1024
+        assert await keys.of("T", SCOPE, is_urgent=False) is None
+        assert loop.time() == 1
+        await asyncio.gather(*asking)
+        assert not keys._asking
+        assert await keys.of("T", SCOPE) == ("pk",)
+
+    virtual_time.run(play())
+
+
 @pytest.mark.parametrize(("connections", "most"), [(1, 1), (12, 1), (100, 12)])
 def test_caller_whose_questions_hang_keeps_no_other_one_from_asking(connections: int, most: int) -> None:
     async def play() -> None:
