@@ -165,6 +165,9 @@ def _as_aws_does(path: str) -> str:
     return path
 
 
+_DENIALS = frozenset({"AccessDenied", "AccessDeniedException"})
+
+
 @dataclass(eq=False)  # compared and hashed as any exception is
 class AwsRejected(Exception):
     """AWS answered with an error: the caller, the account's owner or AWS must act.
@@ -190,6 +193,11 @@ class AwsRejected(Exception):
 
     def __str__(self) -> str:
         return f"{self.service} {self.operation}: {self.code}"
+
+    @property
+    def is_denial(self) -> bool:
+        """Whether the policies do not allow it to whoever signed."""
+        return self.code in _DENIALS
 
     def named(self, naming: Naming) -> AwsRejected:
         """The same, for a caller with other names for the fields; callers may share the one that this is made of."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -46,6 +47,16 @@ _MOST_YOUNG = 8
 _YOUNG_SECONDS = 1.0
 
 _Place = tuple[Caller, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the last question has brought."""
+
+    names: KeyNames | None
+    good_until: float
+    # Whether AWS has not allowed the caller to know, in the last question or in one before that came to nothing.
+    is_denied: bool
 
 
 def _loop_time() -> float:
@@ -93,8 +104,8 @@ class TableKeys:
         self._flights: Flights[_Place, KeyNames | None] = Flights()
         # By caller, how many of them.
         self._asking: Counter[Caller] = Counter()
-        # With the time until which it is good; the one that was asked for longest ago is the first.
-        self._known: OrderedDict[_Place, tuple[KeyNames | None, float]] = OrderedDict()
+        # The one that was asked for longest ago is the first.
+        self._known: OrderedDict[_Place, _Known] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<TableKeys of {len(self._known)} tables>"
@@ -124,17 +135,23 @@ class TableKeys:
             except TimeoutError:
                 return None
         self._known.move_to_end(place)
-        return self._known[place][0]
+        return self._known[place].names
+
+    def is_denied(self, table: str, scope: Scope) -> bool:
+        """Whether AWS has not allowed the caller to know, and has not told it since: it is not likely to do so soon."""
+        known = self._known.get((scope.caller, scope.region, table))
+        return known is not None and known.is_denied
 
     def forget(self, table: str, scope: Scope) -> None:
         """To be called when AWS says that a key is not the table's, or that there is no table."""
         place = scope.caller, scope.region, table
-        names, _ = self._known.get(place, (None, 0.0))
-        if names is not None:  # that there is none is not to be asked for each batch that fails
+        known = self._known.get(place)
+        # That there is none is not to be asked for each batch that fails.
+        if known is not None and known.names is not None:
             del self._known[place]
 
     def _is_known(self, place: _Place) -> bool:
-        return place in self._known and self._clock() < self._known[place][1]
+        return place in self._known and self._clock() < self._known[place].good_until
 
     async def aclose(self) -> None:
         await self._flights.aclose()
@@ -180,6 +197,7 @@ class TableKeys:
     async def _described(self, place: _Place, until: float) -> KeyNames | None:
         caller, region, table = place
         names: KeyNames | None = None
+        is_denied = self.is_denied(table, Scope(caller, region))
         try:
             async with asyncio.timeout_at(until):
                 described = await self._operations.call(
@@ -191,9 +209,10 @@ class TableKeys:
             names = tuple(one.attribute_name for one in described.table.key_schema) or None
         except (AwsRejected, SidecarError, TimeoutError) as failure:
             # The operation itself will tell the caller what is wrong, if anything is.
+            is_denied = is_denied or (isinstance(failure, AwsRejected) and failure.is_denial)
             _log.debug("key of a table not known", table=table, failure=str(failure))
         kept = _FAILURE_KEPT_SECONDS if names is None else _KEPT_SECONDS
-        self._known[place] = names, self._clock() + kept
+        self._known[place] = _Known(names, self._clock() + kept, is_denied and names is None)
         self._known.move_to_end(place)
         if len(self._known) > _MOST_TABLES:
             self._known.popitem(last=False)

@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.message import Message
 from tests.unit import virtual_time
 from tests.unit.dynamodb.batch_writing import kinds, stream_of
-from tests.unit.dynamodb.fake_batches import CONNECTIONS, SCOPE, FakeDynamoDb, put, refusal, requests_of, told
+from tests.unit.dynamodb.fake_batches import CONNECTIONS, SCOPE, put, refusal, requests_of, told
+from tests.unit.dynamodb.late_keys import Late, alike, assert_in_order, done, failing, loop_time
 
 from awsidecar.dynamodb.v1.batch_streams_pb2 import BatchWriteStreamRequest, StreamedWrite
 from awsidecar_server.dynamodb.batches.entries import Outcome
@@ -25,64 +26,7 @@ from awsidecar_server.errors import Draining
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
 
 
-class Late(FakeDynamoDb):
-    """Denies the key of `T` until a moment. A call takes 10 ms; notes when, of which table and with how many writes."""
-
-    def __init__(self, told_at: float, *others: str) -> None:
-        super().__init__(dict.fromkeys(("T", *others), ("pk",)))
-        self.told_at = told_at
-        self.calls: list[tuple[float, str, int]] = []
-        self.pause_describing = self._describe
-        self.pause = self._write
-        self.before = self._note
-
-    async def _describe(self, table: str) -> None:
-        if table == "T" and _now() < self.told_at:
-            raise refusal("DescribeTable", "AccessDeniedException")
-
-    async def _write(self, table: str) -> None:
-        await asyncio.sleep(0.005)
-
-    def _note(self, table: str, number: int) -> None:
-        self.calls.append((_now(), table, self.sizes[-1]))
-
-    def longest_pause(self) -> float:
-        return max(later - earlier for (earlier, *_), (later, *_) in pairwise(self.calls))
-
-    def singles(self) -> list[float]:
-        """When writes went alone."""
-        return [at for at, _, size in self.calls if size == 1]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def alike(count: int, items: int = 10_000, table: str = "T") -> list[StreamedWrite]:
-    """Writes that may be of one item as long as the key is not known."""
-    return [put(table, pk=str(number % items), kind="user", v=number) for number in range(count)]
-
-
-def done(aws: FakeDynamoDb, writes: list[StreamedWrite]) -> float:
-    """Writes all; returns how long it took."""
-
-    async def play() -> float:
-        keys = TableKeys(aws, CONNECTIONS)
-        stream = BatchStream(Writes(Means(aws, keys), SCOPE), SCOPE, LoopTiming())
-        assert kinds((await told(stream, requests_of(writes)))[0]) == ["done"] * len(writes)
-        ended_at = _now()
-        await keys.aclose()
-        assert len(asyncio.all_tasks()) == 1
-        return ended_at
-
-    return virtual_time.run(play())
-
-
-def assert_in_order(aws: FakeDynamoDb) -> None:
-    assert all([int(one) for one in values] == sorted(map(int, values)) for values in aws.history.values())
-
-
-def test_key_that_was_denied_at_first_counts_in_a_stream_that_never_pauses() -> None:
+def test_key_that_was_not_told_at_first_counts_in_a_stream_that_never_pauses() -> None:
     aws = Late(1.0)
     assert done(aws, alike(10_000, items=4000)) < 11
     # It is asked for after five seconds; what has come in by then without it goes one by one.
@@ -92,7 +36,7 @@ def test_key_that_was_denied_at_first_counts_in_a_stream_that_never_pauses() -> 
     assert_in_order(aws)
 
 
-def test_key_that_is_denied_is_asked_for_every_five_seconds_which_holds_nothing_up() -> None:
+def test_key_that_is_not_told_is_asked_for_every_five_seconds_which_holds_nothing_up() -> None:
     aws = Late(1000.0)
     assert done(aws, alike(3000)) == pytest.approx(30)
     assert aws.longest_pause() == pytest.approx(0.01)
@@ -107,7 +51,7 @@ class Noting(Writes):
         self.questions: list[tuple[float, bool]] = []
 
     async def key_names(self, table: str, check: Check | None, is_urgent: bool) -> KeyNames | None:
-        self.questions.append((_now(), is_urgent))
+        self.questions.append((loop_time(), is_urgent))
         is_told = len(self.questions) == 2
         await asyncio.sleep(0 if is_urgent else 3)
         return ("pk",) if is_told else None
@@ -182,8 +126,8 @@ def test_names_of_one_table_keep_the_order_when_the_key_is_told_late_under_one(l
     aws.tables[ARN] = aws.tables["T"]
 
     async def describing(table: str) -> None:
-        if table == late and _now() < 3:
-            raise refusal("DescribeTable", "AccessDeniedException")
+        if table == late and loop_time() < 3:
+            raise failing()
 
     aws.pause_describing = describing
     order: list[int] = []
@@ -205,18 +149,12 @@ def test_names_of_one_table_keep_the_order_when_the_key_is_told_late_under_one(l
 
 @pytest.mark.parametrize("deadline", [4.0, 5.5, 7.0])
 def test_at_the_deadline_each_write_has_its_outcome_while_the_key_is_asked_for_again(deadline: float) -> None:
-    aws = Late(1.0)
-
-    async def describing(table: str) -> None:
-        await aws._describe(table)
-        await asyncio.sleep(1 if _now() > 2 else 0)
-
-    aws.pause_describing = describing
+    aws = Late(1.0, seconds=1)
 
     async def play() -> list[Outcome]:
         stream = stream_of(aws, LoopTiming(), deadline)
         outcomes, _ = await told(stream, requests_of(alike(3000)))
-        assert _now() <= deadline
+        assert loop_time() <= deadline
         return outcomes
 
     found = kinds(virtual_time.run(play()))
@@ -242,7 +180,7 @@ def test_drain_ends_a_stream_soon_while_its_key_is_asked_for_again(moment: float
 
         with pytest.raises(Draining):
             await tell()
-        assert _now() <= moment + 0.011
+        assert loop_time() <= moment + 0.011
         return outcomes
 
     found = kinds(virtual_time.run(play()))
@@ -250,34 +188,20 @@ def test_drain_ends_a_stream_soon_while_its_key_is_asked_for_again(moment: float
 
 
 def test_stream_does_not_wait_for_a_key_that_it_does_not_need_any_more() -> None:
-    aws = Late(0.0)
-
-    async def describing(table: str) -> None:
-        if _now() < 1:
-            raise refusal("DescribeTable", "AccessDeniedException")
-        await asyncio.sleep(100)
-
-    aws.pause_describing = describing
+    aws = Late(1.0, seconds=100)
     assert done(aws, alike(1000)) == pytest.approx(10)
     assert aws.counts["DescribeTable"] == 2
 
 
 def test_stream_that_is_cut_leaves_no_question_behind() -> None:
-    aws = Late(0.0)
-
-    async def describing(table: str) -> None:
-        if _now() < 1:
-            raise refusal("DescribeTable", "AccessDeniedException")
-        await asyncio.sleep(100)
-
-    aws.pause_describing = describing
+    aws = Late(1.0, seconds=100)
 
     async def play() -> None:
         keys = TableKeys(aws, CONNECTIONS)
         stream = BatchStream(Writes(Means(aws, keys), SCOPE), SCOPE, LoopTiming())
         async with aclosing(stream.reports(requests_of(alike(3000)))) as reports:
             async for _ in reports:
-                if _now() > 6:
+                if loop_time() > 6:
                     break
         assert aws.counts["DescribeTable"] == 2
         # The question is everybody's.
@@ -294,16 +218,16 @@ def test_tables_that_are_asked_about_again_hold_up_the_first_question_for_anothe
 
     async def describing(table: str) -> None:
         if table.startswith("hangs"):
-            if _now() < 1:
-                raise refusal("DescribeTable", "AccessDeniedException")
+            if loop_time() < 1:
+                raise failing()
             await asyncio.sleep(1000)
 
     def throttled(table: str, number: int) -> None:
-        if table != "new" and _now() < 15:
+        if table != "new" and loop_time() < 15:
             raise refusal("BatchWriteItem", "ThrottlingException")
 
     aws.pause_describing, aws.before = describing, throttled
-    aws.after = lambda table, number: written.append(_now()) if table == "new" else None
+    aws.after = lambda table, number: written.append(loop_time()) if table == "new" else None
 
     async def play() -> None:
         async def requests() -> AsyncIterator[Message]:

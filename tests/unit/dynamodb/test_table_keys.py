@@ -59,6 +59,32 @@ async def test_a_refusal_is_kept_for_a_moment_only() -> None:
     assert await keys.of("T", SCOPE) == ("pk",)
 
 
+async def test_denial_is_known_as_such_until_the_key_is_told() -> None:
+    aws, clock = FakeDynamoDb(), Clock()
+    keys = TableKeys(aws, CONNECTIONS, clock)
+    assert not keys.is_denied("T", SCOPE)
+    aws.is_described = False
+    assert await keys.of("T", SCOPE) is None
+    assert keys.is_denied("T", SCOPE)
+    assert not keys.is_denied("T", session("AKIATWO"))
+    assert not keys.is_denied("T", Scope(SCOPE.caller, "us-east-1"))
+    keys.forget("T", SCOPE)
+    aws.is_described, clock.time = True, 5.0
+    del aws.keys["T"]
+    assert await keys.of("T", SCOPE) is None
+    assert keys.is_denied("T", SCOPE)
+    aws.keys["T"], clock.time = ("pk",), 10.0
+    assert await keys.of("T", SCOPE) == ("pk",)
+    assert not keys.is_denied("T", SCOPE)
+
+
+async def test_failure_that_passes_is_no_denial() -> None:
+    aws = FakeDynamoDb()
+    keys = TableKeys(aws, CONNECTIONS)
+    assert await keys.of("none", SCOPE) is None
+    assert not keys.is_denied("none", SCOPE)
+
+
 async def test_a_forgotten_key_is_asked_for_again() -> None:
     aws = FakeDynamoDb()
     keys = TableKeys(aws, CONNECTIONS)

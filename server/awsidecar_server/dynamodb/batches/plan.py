@@ -19,8 +19,8 @@ from awsidecar_server.dynamodb.table_keys import KeyNames
 _MOST_BYTES = 15_900_000
 # What is known of a table is kept for so many, when nothing of them is unfinished.
 _MOST_TABLES = 256
-# Unfinished entries of a table that came in without its key: enough for all batches that may be in flight, and few
-# enough to be finished soon if they go one by one, since the key counts only then.
+# Unfinished entries of a table that came in without its key, while that may be told any time: enough for all batches that
+# may be in flight, and few enough to be finished soon if they go one by one, since the key counts only then.
 _MOST_WITHOUT_KEY = 400
 
 
@@ -33,9 +33,10 @@ class Table:
     # None: not known. They change only when nothing is unfinished, since the order of writes hangs on them.
     key_names: KeyNames | None = None
     # While it is not known: when it is asked for again, on the clock of the stream; and whether it has been told, so
-    # that nothing is to come in without it any more.
+    # that nothing is to come in without it any more; or whether the caller may not know it.
     asks_again_at: float = 0.0
     drains: bool = False
+    is_denied: bool = False
     unfinished: int = 0
     ready: list[tuple[int, Entry]] = field(default_factory=list, repr=False)
     in_flight: int = 0
@@ -48,16 +49,25 @@ class Table:
     # Set when it may be the turn of what is held for it.
     turned: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
-    def learn(self, key_names: KeyNames | None, asks_again_at: float) -> None:
+    def learn(self, key_names: KeyNames | None, asks_again_at: float, *, is_denied: bool) -> None:
         """To be called with the key, if it is known, when nothing is unfinished."""
         self.key_names = key_names
-        self.asks_again_at = asks_again_at
         self.drains = False
+        self.is_denied = is_denied
+        self.asks_again_at = asks_again_at
+
+    def learn_again(self, key_names: KeyNames | None, asks_again_at: float, *, is_denied: bool) -> None:
+        """To be called with the key, if it is told by now, while entries are unfinished: then it counts when none is."""
+        self.drains = key_names is not None
+        self.is_denied = is_denied
+        self.asks_again_at = asks_again_at
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is to come in without the key before something is finished."""
-        return self.key_names is None and (self.drains or self.unfinished >= _MOST_WITHOUT_KEY)
+        if self.key_names is not None:
+            return False
+        return self.drains or (not self.is_denied and self.unfinished >= _MOST_WITHOUT_KEY)
 
 
 @dataclass(eq=False, slots=True)

@@ -74,6 +74,10 @@ class Reads:
             key.attributes[name].CopyFrom(value)
         return Asked(element.table_name, key, names=names)
 
+    def is_denied(self, table: str) -> bool:
+        """Nobody is asked."""
+        return False
+
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         assert isinstance(asked.message, Key)
         identity = asked.table, same_items(asked.message.attributes)

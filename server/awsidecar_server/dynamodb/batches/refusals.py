@@ -17,8 +17,6 @@ _OF_ONE_ITEM = frozenset(
         "ValidationException",
     }
 )
-# So is one item that a policy does not allow (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html).
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _TOO_LARGE = 413
 # AWS says of a write that it cannot have been meant for a table with this key.
 _OF_ANOTHER_KEY = ("does not match the schema", "Missing the key", "contains duplicates")
@@ -61,7 +59,9 @@ def _of_aws(failure: AwsRejected) -> Meaning:
         return Meaning.THROTTLED
     if failure.http_status >= 500 or failure.code == "ReplicatedWriteConflictException":
         return Meaning.PASSING
-    if failure.code in _DENIED:
+    if failure.is_denial:
+        # One item that a policy does not allow is enough, too
+        # (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html).
         return Meaning.DENIED
     if failure.code in _OF_ONE_ITEM or failure.http_status == _TOO_LARGE:
         return Meaning.OF_ONE

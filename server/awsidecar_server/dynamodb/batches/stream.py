@@ -163,7 +163,8 @@ class BatchStream:
         while (held := self._plan.first_held(name)) is not None:
             table = self._plan.table(name)
             if not table.unfinished:  # also after a wait: by then, it may be another table
-                table.learn(await learn(name, self._check, True), self._timing.now() + _ASKED_AGAIN_SECONDS)
+                names = await learn(name, self._check, True)
+                table.learn(names, self._asks_again_at(), is_denied=self._work.is_denied(name))
             turn = self._plan.turn_of(held, table)
             if turn is not None:
                 self._changed.set()
@@ -192,8 +193,10 @@ class BatchStream:
         """The stream goes on without the key meanwhile; if it is told, what comes waits for the moment when it counts."""
         async with self._room_to_ask_again.place():
             names = await learn(table.name, self._check, False)
-        table.asks_again_at = self._timing.now() + _ASKED_AGAIN_SECONDS
-        table.drains = names is not None
+        table.learn_again(names, self._asks_again_at(), is_denied=self._work.is_denied(table.name))
+
+    def _asks_again_at(self) -> float:
+        return self._timing.now() + _ASKED_AGAIN_SECONDS
 
     async def _heed_drain(self) -> None:
         await self._drain.wait()

@@ -55,6 +55,9 @@ class Work(Protocol):
         They are None where AWS does not tell them, and where `check` raises, before AWS is asked.
         """
 
+    def is_denied(self, table: str) -> bool:
+        """Whether AWS has not allowed the caller to know the key, and has not told it since."""
+
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry: ...
 
     async def send(self, table: str, key_names: KeyNames | None, entries: Sequence[Entry], scope: Scope) -> Answer:

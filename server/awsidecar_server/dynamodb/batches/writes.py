@@ -70,6 +70,9 @@ class Writes:
             # The session is not good any more: that is what each write will be told.
             return None
 
+    def is_denied(self, table: str) -> bool:
+        return self._means.table_keys.is_denied(table, self._scope)
+
     def entry(self, index: int, asked: Asked, key_names: KeyNames | None) -> Entry:
         message = asked.message
         attributes = _attributes(message)
