@@ -21,7 +21,7 @@ from awsidecar_server.dynamodb.batches.timing import LoopTiming
 from awsidecar_server.dynamodb.batches.work import Means
 from awsidecar_server.dynamodb.batches.writes import Writes
 from awsidecar_server.dynamodb.table_keys import Check, KeyNames, TableKeys
-from awsidecar_server.errors import Draining
+from awsidecar_server.errors import Draining, Unauthenticated
 
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/T"
 
@@ -244,3 +244,80 @@ def test_tables_that_are_asked_about_again_hold_up_the_first_question_for_anothe
 
     virtual_time.run(play())
     assert 8 < written[0] <= 10.1
+
+
+def test_key_is_not_asked_for_again_for_a_session_that_has_ended() -> None:
+    aws = Late(1000.0)
+    aws.pause = lambda table: asyncio.sleep(5)
+
+    async def check() -> None:
+        if loop_time() > 3:
+            raise Unauthenticated("closed", reason="SESSION_NOT_FOUND")
+
+    async def play() -> None:
+        async def requests() -> AsyncIterator[Message]:
+            for one in alike(2):
+                yield BatchWriteStreamRequest(writes=[one])
+                await asyncio.sleep(6)
+
+        work = Writes(Means(aws, TableKeys(aws, CONNECTIONS)), SCOPE)
+        stream = BatchStream(work, SCOPE, LoopTiming(), check=check)
+        # The first one was on its way.
+        assert kinds((await told(stream, requests()))[0]) == ["done", "failure"]
+
+    virtual_time.run(play())
+    assert aws.counts["DescribeTable"] == 1
+
+
+def test_defect_of_a_question_that_is_asked_again_ends_the_stream() -> None:
+    aws = Late(1000.0)
+
+    class Defective(Writes):
+        async def key_names(self, table: str, check: Check | None, is_urgent: bool) -> KeyNames | None:
+            if not is_urgent:
+                raise ZeroDivisionError
+            return None
+
+    async def play() -> None:
+        stream = BatchStream(Defective(Means(aws, TableKeys(aws, CONNECTIONS)), SCOPE), SCOPE, LoopTiming())
+        with pytest.raises(ZeroDivisionError):
+            await told(stream, requests_of(alike(1000)))
+        assert loop_time() == pytest.approx(5, abs=0.1)
+
+    virtual_time.run(play())
+
+
+def test_tables_that_are_to_be_asked_about_again_are_bounded_and_others_follow() -> None:
+    """A hundred have writes that are throttled, and more of them every second, while their questions hang for long."""
+    names = [f"hangs{number}" for number in range(100)]
+    aws = Late(0.0, *names)
+    asked: list[tuple[float, str]] = []
+
+    async def describing(table: str) -> None:
+        asked.append((loop_time(), table))
+        await asyncio.sleep(1000 if 4 < loop_time() < 15 else 0)
+        raise failing()
+
+    def throttled(table: str, number: int) -> None:
+        if loop_time() < 25:
+            raise refusal("BatchWriteItem", "ThrottlingException")
+
+    aws.pause_describing, aws.before = describing, throttled
+
+    async def play() -> int:
+        async def requests() -> AsyncIterator[Message]:
+            for _ in range(25):
+                yield BatchWriteStreamRequest(writes=[put(name, pk="1", kind="x", v=1) for name in names])
+                await asyncio.sleep(1)
+
+        stream, most = stream_of(aws, LoopTiming(), deadline=1000), 0
+        telling = asyncio.ensure_future(told(stream, requests()))
+        while not telling.done():
+            most = max(most, len(stream._asking_again))
+            await asyncio.sleep(0.1)
+        telling.result()
+        assert not stream._asking_again
+        return most
+
+    assert virtual_time.run(play()) == 80
+    assert {table for at, table in asked if at > 4} == set(names)

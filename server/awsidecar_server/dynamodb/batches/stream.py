@@ -30,6 +30,8 @@ _MOST_HELD_BYTES = 16 * 1024 * 1024
 _AT_A_TIME = 200
 # A key that is not known is asked for again after this time, while entries come in without it.
 _ASKED_AGAIN_SECONDS = 5.0
+# Tables that are asked about again, or are to be: as many as may have questions under way. Others are with a later entry.
+_MOST_ASKING_AGAIN = 80
 # A batch that is not full waits while so many others of its table are in flight, and grows meanwhile.
 _MOST_PARTIAL = 2
 
@@ -183,7 +185,9 @@ class BatchStream:
     def _add(self, index: int, asked: Asked, table: Table, learn: Learn | None) -> None:
         """Takes an element in; without the key of its table, has that asked for again when it is time."""
         self._plan.add(self._work.entry(index, asked, table.key_names))
-        if learn is not None and table.key_names is None and self._timing.now() >= table.asks_again_at:
+        if learn is None or table.key_names is not None or len(self._asking_again) >= _MOST_ASKING_AGAIN:
+            return
+        if self._timing.now() >= table.asks_again_at:
             table.asks_again_at = math.inf
             asking = asyncio.create_task(self._ask_again(table, learn))
             self._asking_again.add(asking)
