@@ -165,10 +165,9 @@ class WriteProgress:
         self._unsent.clear()
         # Nothing is added by whoever is told: it would fail, be told of, and so on.
         was_closed, self.is_closed = self.is_closed, True
-        while self._open:
-            index = next(iter(self._open))
-            self._fail(index, self._open.pop(index), broken, ambiguous=is_open)
-        self._open_bytes = 0
+        lost, self._open, self._open_bytes = self._open, {}, 0
+        for index, write in lost.items():
+            self._fail(index, write, broken, ambiguous=is_open)
         self._tell()
         self.is_closed = was_closed
         if self._failed:

@@ -134,8 +134,9 @@ class AioBatchWriter:
         self._exchange = AioExchange(calls, WRITE_STREAM, timeout)
         # Who sends or takes: a stream has one at a time.
         self._turn = asyncio.Lock()
-        # Whether a task leaves the block: it does the work of all.
+        # Whether a task leaves the block, which does the work of all; and set when it has left.
         self._is_leaving = False
+        self._left = asyncio.Event()
 
     @property
     def done(self) -> int:
@@ -194,6 +195,8 @@ class AioBatchWriter:
                     self._progress.check_open()
                     if not self._is_leaving:
                         await self._go_on(self._progress.count)
+            if self._is_leaving:
+                await self._left.wait()
 
     async def _go_on(self, count: int) -> None:
         """Sends one request with some of the first so many writes, or takes one response.
@@ -233,6 +236,7 @@ class AioBatchWriter:
                 self._progress.check()
         finally:
             self._progress.is_closed = True
+            self._left.set()
             self._exchange.cancel()
 
 

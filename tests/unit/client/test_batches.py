@@ -197,6 +197,15 @@ def test_as_much_is_under_way_as_the_sidecar_reads_ahead(size: int, sent: int) -
         under_way += len(progress.request().writes)
     assert under_way == sent
     assert progress.is_full
+    assert not progress.may_send_of(progress.count)
+
+
+def test_what_was_written_after_a_flush_is_not_sent_for_it() -> None:
+    progress = WriteProgress("users")
+    for number in range(250):
+        progress.put({"id": number}, None)
+    progress.request()
+    assert [progress.may_send_of(count) for count in (1, 100, 101)] == [False, False, True]
 
 
 def test_nothing_is_sent_to_a_stream_that_has_ended() -> None:
