@@ -206,13 +206,14 @@ class Lineage:
 
         Those behind the `empty` ones, of which nothing is kept, begin with the oldest record that is.
         """
-        if self._unlisted:
+        if not self._unlisted.issubset(empty):
             # Their line is not known, so shards that were read long ago may look unread.
             return {}
-        if self._ended is None:
-            candidates: Iterable[ListedShard] = self._listed.values()
-        else:
-            candidates = chain.from_iterable(self._children.get(one, ()) for one in self._ended)
+        candidates: Iterable[ListedShard] = self._listed.values()
+        if self._unlisted or self._ended is not None:
+            # What follows an end has not begun, or the end would have given way to it; of others that is not known.
+            ends = self._ended if self._ended is not None and not self._unlisted else self._ends
+            candidates = chain.from_iterable(self._children.get(one, ()) for one in ends)
         begun = {
             shard.shard_id: shard
             for shard in self._unread(candidates)

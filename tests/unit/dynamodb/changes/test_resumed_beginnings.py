@@ -75,6 +75,30 @@ def test_beginning_that_aws_has_and_does_not_list_in_time_is_an_error_and_is_rea
     on(streams, scene)
 
 
+def test_beginning_that_is_waited_for_holds_up_no_child_of_another_shard() -> None:
+    """Not even for callers who never stay until it is given up."""
+    streams = FakeStreams()
+
+    async def scene(service: Service) -> None:
+        line(streams, {"p": 0, "c": 0})
+        streams.trim("p", 1)
+        streams.shards["p"].is_listed = False
+        streams.add("o")
+        streams.write("o", "o", 0)
+        checkpoint = forged(STREAM, {"p": "?", "o": "^"})
+        for number, (parent, child) in enumerate([("o", "o1"), ("o1", "o2"), ("o2", "o3")], 1):
+            streams.close(parent, child)
+            streams.write(child, "o", number)
+            async with service.watch(checkpoint=checkpoint, heartbeat=1) as resumed:
+                await resumed.during(3)
+                assert resumed.changes[-1] == f"o/{number}"
+                checkpoint = resumed.checkpoint
+        async with service.watch(checkpoint=checkpoint) as resumed:
+            assert await resumed.until(1) == ["p/2"]
+
+    on(streams, scene)
+
+
 @pytest.mark.parametrize("seconds", [0.3, 1])
 def test_beginning_that_is_not_listed_and_is_denied_for_a_moment_is_waited_for(seconds: float) -> None:
     streams = FakeStreams()
