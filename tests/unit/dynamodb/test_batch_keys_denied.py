@@ -11,6 +11,8 @@ from tests.unit.dynamodb.fake_batches import put, requests_of, told
 from tests.unit.dynamodb.late_keys import Late, alike, assert_in_order, denied, done, failing, loop_time
 
 from awsidecar.dynamodb.v1.batch_streams_pb2 import StreamedWrite
+from awsidecar_server.dynamodb.batches.ordering import InTurn
+from awsidecar_server.dynamodb.batches.plan import Plan
 from awsidecar_server.dynamodb.batches.stream import MOST_UNTOLD
 from awsidecar_server.dynamodb.batches.timing import LoopTiming
 
@@ -56,6 +58,21 @@ def test_key_that_is_denied_is_asked_for_every_five_seconds_while_writes_come_in
 
 def test_no_more_writes_are_in_hand_without_the_key_than_with_it() -> None:
     assert most(unfinished(Late(NEVER, why_not=denied), alike(6000)), 0, 60) <= MOST_UNTOLD + A_REQUEST
+
+
+def test_writes_of_many_attributes_are_in_hand_up_to_a_number_of_attributes() -> None:
+    """Each is looked for in all others, whichever of them are the key."""
+    many = {f"a{number}": "x" for number in range(98)}
+    writes = [put(pk=str(number), v=number, **many) for number in range(1000)]
+    aws = Late(NEVER, why_not=denied)
+    assert most(unfinished(aws, writes), 0, 60) == 20_000 // 100
+    assert aws.longest_pause() == pytest.approx(0.01)
+
+
+async def test_what_waits_for_the_key_of_a_table_looks_again_when_the_caller_may_not_know_it() -> None:
+    table = Plan(InTurn(), 25, 2).table("T")
+    table.learn_again(None, 5.0, is_denied=True)
+    assert table.turned.is_set()
 
 
 def test_denial_that_comes_later_lets_more_writes_in_at_once() -> None:

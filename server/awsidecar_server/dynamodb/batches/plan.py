@@ -22,6 +22,8 @@ _MOST_TABLES = 256
 # Unfinished entries of a table that came in without its key, while that may be told any time: enough for all batches that
 # may be in flight, and few enough to be finished soon if they go one by one, since the key counts only then.
 _MOST_WITHOUT_KEY = 400
+# What these may have in common with others, in all: it takes memory, and time to look through.
+_MOST_TOKENS_WITHOUT_KEY = 20_000
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +40,8 @@ class Table:
     drains: bool = False
     is_denied: bool = False
     unfinished: int = 0
+    # Of the unfinished ones.
+    tokens: int = 0
     ready: list[tuple[int, Entry]] = field(default_factory=list, repr=False)
     in_flight: int = 0
     # Nothing is sent before, on the clock of the stream.
@@ -61,13 +65,16 @@ class Table:
         self.drains = key_names is not None
         self.is_denied = is_denied
         self.asks_again_at = asks_again_at
+        self.turned.set()
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is to come in without the key before something is finished."""
         if self.key_names is not None:
             return False
-        return self.drains or (not self.is_denied and self.unfinished >= _MOST_WITHOUT_KEY)
+        if self.drains or self.tokens >= _MOST_TOKENS_WITHOUT_KEY:
+            return True
+        return not self.is_denied and self.unfinished >= _MOST_WITHOUT_KEY
 
 
 @dataclass(eq=False, slots=True)
@@ -172,6 +179,7 @@ class Plan:
         self.bytes += entry.size
         table = self.table(entry.table)
         table.unfinished += 1
+        table.tokens += len(entry.tokens)
         if table.unfinished == 1 and is_arn(table.name):
             table.namesakes.busy[table.key_names] += 1
         if place is Place.READY:
@@ -198,10 +206,12 @@ class Plan:
         del self._entries[entry]
         self.bytes -= entry.size
         table = self.tables[entry.table]
+        was_full = table.is_full
         table.unfinished -= 1
+        table.tokens -= len(entry.tokens)
         if not table.unfinished:
             self._idle(table)
-        elif table.unfinished == _MOST_WITHOUT_KEY - 1:
+        elif was_full and not table.is_full:
             table.turned.set()
         for freed in self._ordering.leave(entry):
             self._make_ready(freed)
