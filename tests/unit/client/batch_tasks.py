@@ -34,3 +34,11 @@ def puts_of(batch: Any, count: int, much: bytes = b"") -> asyncio.Future[list[An
     """Writes at once, in a task each; they run until they have to wait as soon as the event loop comes to them."""
     writing = (batch.put_item(Item={"id": number, "much": much}) for number in range(count))
     return asyncio.gather(*writing, return_exceptions=True)
+
+
+async def begin_to_leave(batch: Any, slow: Slow) -> asyncio.Future[None]:
+    """Writes once, and begins to leave the block, which waits for that write."""
+    await batch.put_item(Item={"id": 1})
+    left: asyncio.Future[None] = asyncio.ensure_future(batch.__aexit__(None, None, None))
+    await asyncio.to_thread(slow.reached.wait, 10)
+    return left

@@ -16,7 +16,7 @@ from awsidecar.dynamodb.v1 import batch_streams_pb2 as pb
 from awsidecar.dynamodb.v1.failure_pb2 import Failure
 
 from .batch_streams import THROTTLED, writes_done
-from .batch_tasks import Slow, puts_of
+from .batch_tasks import Slow, begin_to_leave, puts_of
 from .fake_sidecar import FakeSidecar, Refused
 
 
@@ -24,13 +24,11 @@ async def test_a_write_of_a_task_is_done_also_while_another_task_leaves_the_bloc
     slow = Slow(sidecar)
     async with aio.connect(sidecar.target) as client:
         batch = client.dynamodb.batch_writer("users", timeout=20)
-        await batch.put_item(Item={"id": 1})
-        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
-        await asyncio.to_thread(slow.reached.wait, 10)
+        left = await begin_to_leave(batch, slow)
         await batch.put_item(Item={"id": 2})
         slow.released.set()
         async with asyncio.timeout(10):
-            await leaving
+            await left
         assert batch.done == 2
 
 
@@ -40,13 +38,11 @@ async def test_writes_that_waited_for_their_turn_are_done_when_the_task_that_lef
     slow = Slow(sidecar)
     async with aio.connect(sidecar.target) as client:
         batch = client.dynamodb.batch_writer("users", timeout=20)
-        await batch.put_item(Item={"id": 1})
-        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
-        await asyncio.to_thread(slow.reached.wait, 10)
+        left = await begin_to_leave(batch, slow)
         writing = puts_of(batch, 100)
         await asyncio.sleep(0)
         slow.released.set()
-        await leaving
+        await left
         assert set(await writing) == {None}
     assert batch.done == 101
 

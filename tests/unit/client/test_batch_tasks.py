@@ -12,7 +12,7 @@ import awsidecar
 from awsidecar import aio, errors
 
 from .batch_streams import THROTTLED, writes_done
-from .batch_tasks import Slow, puts_of
+from .batch_tasks import Slow, begin_to_leave, puts_of
 from .fake_sidecar import FakeSidecar
 
 
@@ -93,14 +93,12 @@ async def test_a_flush_that_waited_for_its_turn_returns_when_the_task_that_left_
     slow = Slow(sidecar)
     async with aio.connect(sidecar.target) as client:
         batch = client.dynamodb.batch_writer("users", timeout=20)
-        await batch.put_item(Item={"id": 1})
-        leaving = asyncio.ensure_future(batch.__aexit__(None, None, None))
-        await asyncio.to_thread(slow.reached.wait, 10)
+        left = await begin_to_leave(batch, slow)
         await batch.put_item(Item={"id": 2})
         flushing = asyncio.ensure_future(batch.flush())
         await asyncio.sleep(0)
         slow.released.set()
-        await leaving
+        await left
         await flushing
         assert batch.done == 2
         with pytest.raises(RuntimeError, match="the batch has ended"):
