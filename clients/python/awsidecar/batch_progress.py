@@ -159,15 +159,11 @@ class WriteProgress:
 
     def check(self, broken: SidecarError | None = None) -> None:
         """Raises `BatchFailed` unless all was done; to be called when the stream has ended, or is `broken`."""
-        # What a stream has not told of when the sidecar ends it was not done, unless the error says otherwise.
-        is_open = broken is not None and broken.ambiguous
         self._has_stream_ended, self._broken = True, broken or self._broken
         self._unsent.clear()
         # Nothing is added by whoever is told: it would fail, be told of, and so on.
         was_closed, self.is_closed = self.is_closed, True
-        lost, self._open, self._open_bytes = self._open, {}, 0
-        for index, write in lost.items():
-            self._fail(index, write, broken, ambiguous=is_open)
+        self._fail_open(broken)
         self._tell()
         self.is_closed = was_closed
         if self._failed:
@@ -175,6 +171,14 @@ class WriteProgress:
             raise BatchFailed(
                 first, kept, self.done, failed=self._failed, ambiguous=self._is_ambiguous
             ) from self._broken
+
+    def _fail_open(self, broken: SidecarError | None) -> None:
+        """Nothing that is open will be told of. It is in no frame of what is raised: that would keep all of it."""
+        # What a stream has not told of when the sidecar ends it was not done, unless the error says otherwise.
+        is_ambiguous = broken is not None and broken.ambiguous
+        lost, self._open, self._open_bytes = self._open, {}, 0
+        for index, write in lost.items():
+            self._fail(index, write, broken, ambiguous=is_ambiguous)
 
     def _all_kept(self) -> tuple[SidecarError | None, tuple[FailedWrite, ...]]:
         """The first error, and the first writes that failed. Errors share them as long as no more are kept."""

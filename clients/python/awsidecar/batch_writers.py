@@ -195,7 +195,7 @@ class AioBatchWriter:
                     self._progress.check_open()
                     if not self._is_leaving:
                         await self._go_on(self._progress.count)
-            if self._is_leaving:
+            if self._is_leaving and (self._progress.is_due or self._progress.is_full):
                 await self._left.wait()
 
     async def _go_on(self, count: int) -> None:

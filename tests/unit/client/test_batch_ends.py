@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,23 @@ def test_errors_of_writes_to_a_stream_that_has_ended_share_what_they_tell() -> N
     assert [len(one.failures) for one in caught] == [*range(2, 4_001), *[4_000] * 1_000]
     assert [one.failed for one in caught] == list(range(2, 5_001))
     assert len({id(one.failures) for one in caught[3_998:]}) == 1
+
+
+class Counted(dict[str, int]):
+    """An item of which a test knows whether it is still there."""
+
+
+def test_the_error_of_a_stream_that_has_ended_keeps_no_more_than_it_tells() -> None:
+    progress, items = WriteProgress("users"), list[weakref.ref[Counted]]()
+
+    def put(item: Counted) -> None:
+        items.append(weakref.ref(item))
+        progress.put(item, None)
+
+    for number in range(5_000):
+        put(Counted(id=number))
+    failed = error_of(progress.check)
+    assert len(failed.failures) == sum(one() is not None for one in items) == 4_000
 
 
 def test_failures_are_told_by_the_order_of_the_writes_whatever_became_known_first() -> None:

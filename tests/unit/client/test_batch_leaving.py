@@ -47,6 +47,24 @@ async def test_writes_that_waited_for_their_turn_are_done_when_the_task_that_lef
     assert batch.done == 101
 
 
+async def test_a_task_whose_write_is_sent_goes_on_writing_while_another_leaves_the_block(
+    sidecar: FakeSidecar,
+) -> None:
+    sidecar.exchanges["BatchWriteStream"] = writes_done()
+
+    async def write(count: int) -> None:
+        for number in range(count):
+            await batch.put_item(Item={"id": number})
+
+    async with aio.connect(sidecar.target) as client:
+        async with client.dynamodb.batch_writer("users", timeout=20) as batch:
+            writing = asyncio.create_task(write(150))
+            # It comes to its hundredth write, which it sends.
+            await asyncio.sleep(0)
+        await writing
+    assert batch.done == 150
+
+
 async def test_a_write_is_refused_when_another_task_has_begun_to_end_the_call(sidecar: FakeSidecar) -> None:
     """It would be told of as not done, or not at all."""
     ending, released = threading.Event(), threading.Event()
