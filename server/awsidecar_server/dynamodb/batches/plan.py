@@ -22,7 +22,8 @@ _MOST_TABLES = 256
 # Unfinished entries of a table that came in without its key, while that may be told any time: enough for all batches that
 # may be in flight, and few enough to be finished soon if they go one by one, since the key counts only then.
 _MOST_WITHOUT_KEY = 400
-# What these may have in common with others, in all: it takes memory, and time to look through.
+# Of a caller who may not know it there are more, as long as what they may have in common with others is no more than this:
+# it takes memory, and time to look through.
 _MOST_TOKENS_WITHOUT_KEY = 20_000
 
 
@@ -72,9 +73,11 @@ class Table:
         """Whether nothing more is to come in without the key before something is finished."""
         if self.key_names is not None:
             return False
-        if self.drains or self.tokens >= _MOST_TOKENS_WITHOUT_KEY:
+        if self.drains:
             return True
-        return not self.is_denied and self.unfinished >= _MOST_WITHOUT_KEY
+        if self.unfinished < _MOST_WITHOUT_KEY:
+            return False
+        return not self.is_denied or self.tokens >= _MOST_TOKENS_WITHOUT_KEY
 
 
 @dataclass(eq=False, slots=True)

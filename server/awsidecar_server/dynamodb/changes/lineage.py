@@ -212,7 +212,7 @@ class Lineage:
         candidates: Iterable[ListedShard] = self._listed.values()
         if self._unlisted or self._ended is not None:
             # What follows an end has not begun, or the end would have given way to it; of others that is not known.
-            ends = self._ended if self._ended is not None and not self._unlisted else self._ends
+            ends = self._ends if self._ended is None else self._ended
             candidates = chain.from_iterable(self._children.get(one, ()) for one in ends)
         begun = {
             shard.shard_id: shard

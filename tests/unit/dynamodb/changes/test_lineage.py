@@ -94,6 +94,14 @@ def test_nothing_begins_while_a_shard_of_the_checkpoint_is_not_listed() -> None:
     assert resumed.gaps() == set()
 
 
+def test_children_of_what_is_read_begin_beside_a_missing_beginning_and_not_beside_another_missing_shard() -> None:
+    for beginnings, begun in (({"p", "q"}, ["c"]), ({"p"}, []), (set[str](), [])):
+        lineage = Lineage({"p": Oldest(), "q": Oldest(), "o": After("1")})
+        lineage.learn([ListedShard("o"), ListedShard("c", "o"), ListedShard("root")])
+        lineage.advance("o", End())
+        assert list(lineage.begin(beginnings)) == begun
+
+
 def test_parent_does_not_look_unread_while_the_shard_of_the_checkpoint_is_not_listed() -> None:
     resumed = Lineage({"left": After("02")})
     resumed.learn([ROOT])
