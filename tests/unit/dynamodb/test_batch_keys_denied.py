@@ -61,11 +61,11 @@ def test_no_more_writes_are_in_hand_without_the_key_than_with_it() -> None:
     assert most(unfinished(Late(NEVER, why_not=denied), alike(6000)), 0, 60) <= MOST_UNTOLD + A_REQUEST
 
 
-@pytest.mark.parametrize(("attributes", "in_hand"), [(20, 1000), (200, 400)])
+@pytest.mark.parametrize(("attributes", "in_hand"), [(20, 1000), (200, 400), (2000, 50)])
 def test_writes_of_many_attributes_are_in_hand_up_to_a_number_of_attributes(attributes: int, in_hand: int) -> None:
     """Each is looked for in all others, whichever of them are the key."""
     many = {f"a{number}": "x" for number in range(attributes - 2)}
-    writes = [put(pk=str(number), v=number, **many) for number in range(1500)]
+    writes = [put(pk=str(number), v=number, **many) for number in range(2 * in_hand)]
     aws = Late(NEVER, why_not=denied)
     assert most(unfinished(aws, writes), 0, 60) == in_hand
     assert aws.longest_pause() == pytest.approx(0.01)

@@ -22,9 +22,10 @@ _MOST_TABLES = 256
 # Unfinished entries of a table that came in without its key, while that may be told any time: enough for all batches that
 # may be in flight, and few enough to be finished soon if they go one by one, since the key counts only then.
 _MOST_WITHOUT_KEY = 400
-# Of a caller who may not know it there are more, as long as what they may have in common with others is no more than this:
-# it takes memory, and time to look through.
-_MOST_TOKENS_WITHOUT_KEY = 20_000
+# What they may have in common with others takes memory, and time to look through. Of a caller who may not know the key
+# there are more of them as long as it is no more than the one; there are fewer, whoever it is, where it is the other.
+_MANY_TOKENS = 20_000
+_MOST_TOKENS_WITHOUT_KEY = 100_000
 
 
 @dataclass(eq=False, slots=True)
@@ -73,11 +74,11 @@ class Table:
         """Whether nothing more is to come in without the key before something is finished."""
         if self.key_names is not None:
             return False
-        if self.drains:
+        if self.drains or self.tokens >= _MOST_TOKENS_WITHOUT_KEY:
             return True
         if self.unfinished < _MOST_WITHOUT_KEY:
             return False
-        return not self.is_denied or self.tokens >= _MOST_TOKENS_WITHOUT_KEY
+        return not self.is_denied or self.tokens >= _MANY_TOKENS
 
 
 @dataclass(eq=False, slots=True)
