@@ -57,9 +57,10 @@ def test_a_stream_that_told_of_all_ends_and_is_not_cancelled(sidecar: FakeSideca
 def test_a_writer_that_is_dropped_without_its_block_leaves_nothing_running(
     sidecar: FakeSidecar, client: awsidecar.Client
 ) -> None:
-    ended = threading.Event()
+    serving, ended = threading.Event(), threading.Event()
 
     def wait(requests: Iterator[Any]) -> Iterator[Message | Refused]:
+        serving.set()
         try:
             yield from writes_done()(requests)
         finally:
@@ -71,6 +72,8 @@ def test_a_writer_that_is_dropped_without_its_block_leaves_nothing_running(
     batch = client.dynamodb.batch_writer("users", timeout=60)
     begun = [one for one in set(threading.enumerate()) - before if "ThreadPoolExecutor" not in one.name]
     assert begun
+    # A call that is dropped before it is served never begins.
+    assert serving.wait(5)
     del batch
     for one in begun:
         one.join(5)
